@@ -1,0 +1,122 @@
+// What an EXEC or DMA instruction asks of the host, with every address and extent resolved.
+//
+// One table of functions per SIMD level; all levels give the same bits (NaN payloads aside).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace tileflow {
+
+// A matrix or vector in SRAM. pitch > 0: a row-major grid of contiguous, row-major tile x tile
+// tiles, pitch tiles a grid row. pitch == 0: contiguous, element (r, c) of an m x n operand at
+// r * n + c (one of m, n is 1).
+struct Operand {
+  float* data = nullptr;
+  int pitch = 0;
+};
+
+// dst[i,j] = (clear ? 0 : dst[i,j]) + sum_k lhs[i,k] * rhs[k,j], fma in ascending k.
+struct GemmArgs {
+  Operand dst, lhs, rhs;
+  int m = 0, n = 0, k = 0;
+  int tile = 0;
+  bool clear = false;
+  bool lhs_transposed = false;  // lhs is stored k x m
+  bool rhs_transposed = false;  // rhs is stored n x k
+};
+
+// dst = f(fma(src, scale, bias)); dst may be src.
+struct UnaryArgs {
+  Operand dst, src;
+  int m = 0, n = 0;
+  int tile = 0;
+  float scale = 1.0F, bias = -0.0F;
+};
+
+enum class Mode : std::uint8_t { kFull, kRow, kCol, kScalar, kImm };
+
+// dst = f(lhs, rhs), each indexed as its mode says; dst may be either full operand.
+struct BinaryArgs {
+  Operand dst, lhs, rhs;
+  Mode lmode = Mode::kFull, rmode = Mode::kFull;
+  float imm = 0.0F;
+  int m = 0, n = 0;
+  int tile = 0;
+};
+
+// dst[i] = f(clear ? nothing : dst[i], f over src[i,:]) (along_cols), or over src[:,i].
+// dst is addressed as a vector when its pitch is 0, else as column 0 (along_cols) or row 0 of a
+// tile grid. Order of a sum along columns: within each tile, 16 lanes (lane l takes columns l
+// and l + 16, ...; absent columns are -0.0), folded 8, 4, 2, 1; then tiles in ascending order
+// onto the result. Along rows: ascending rows, one by one. max and min propagate NaN.
+struct ReduceArgs {
+  Operand dst, src;
+  int m = 0, n = 0;
+  int tile = 0;
+  bool along_cols = false;
+  bool clear = false;
+};
+
+struct FillArgs {
+  Operand dst;
+  int m = 0, n = 0;
+  int tile = 0;
+  float value = 0.0F;
+};
+
+// dst[j,i] = src[i,j], src m x n; no overlap.
+struct TransposeArgs {
+  Operand dst, src;
+  int m = 0, n = 0;
+  int tile = 0;
+};
+
+inline constexpr int kMaxRank = 5;
+inline constexpr int kBroadcast = -1;
+
+// One dimension of a DMA box, most significant first within its side.
+struct BoxDim {
+  std::uint32_t extent = 1;
+  int tensor_dim = kBroadcast;  // coordinate of this dim moves by `step` an index
+  std::int32_t step = 1;
+  bool column = false;  // counts along SRAM columns; else along rows
+};
+
+// A box of a DRAM tensor against a matrix in SRAM of (product of row extents) x (product of
+// column extents). Coordinates outside the tensor's shape read as `fill` and are not written.
+struct DmaArgs {
+  float* sram = nullptr;
+  int pitch = 0;  // as in Operand
+  int tile = 0;
+  float* tensor = nullptr;  // element (0, ..., 0)
+  int rank = 0;
+  std::array<std::int64_t, kMaxRank> shape{}, strides{}, coords{};  // strides in elements
+  std::span<const BoxDim> box;
+  float fill = 0.0F;
+};
+
+// Elements moved inside the tensor, for the byte counts.
+using DmaFn = std::int64_t (*)(const DmaArgs&);
+
+inline constexpr int kUnaryFuncs = 14;   // isa.table UNARY_FUNCS, same order; asserted on import
+inline constexpr int kBinaryFuncs = 6;   // BINARY_FUNCS
+inline constexpr int kReduceFuncs = 4;   // REDUCE_FUNCS
+
+struct Kernels {
+  const char* level;  // "scalar", "avx2", "avx512"
+  void (*gemm)(const GemmArgs&);
+  std::array<void (*)(const UnaryArgs&), kUnaryFuncs> unary;
+  std::array<void (*)(const BinaryArgs&), kBinaryFuncs> binary;
+  std::array<void (*)(const ReduceArgs&), kReduceFuncs> reduce;
+  void (*fill)(const FillArgs&);
+  void (*transpose)(const TransposeArgs&);
+  DmaFn load, store;
+};
+
+// The levels this processor can run, slowest first; never empty.
+std::span<const Kernels* const> available_kernels();
+
+}  // namespace tileflow

@@ -1,0 +1,277 @@
+"""Tile-level programs as typed Python values: what every pass reads and writes.
+
+TVM objects are walked in `frontend` alone: `frontend.read` turns a PrimFunc into a `Program`,
+`frontend.write` turns it back. Both directions keep source locations, and what `write` makes
+prints as a TVMScript that a person could have written.
+
+The same operations appear at three stages. After `lift`, regions are whole tensors in DRAM
+("tensor level"). After `tile`, they are blocks, with loops, loads and stores around them
+("tile level"). After `pipeline`, every buffer has an address and every operation its semaphores
+("placed").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from math import prod
+
+from tileflow_tvm.errors import Loc
+from tileflow_tvm.isa.table import Engine
+
+ITEMSIZE = {"float32": 4}
+
+
+class Scope(Enum):
+    """Where a buffer lives; the value is the storage scope in TVMScript."""
+
+    UNKNOWN = ""
+    DRAM = "global"
+    GRID = "tile.grid"
+    """Rank 2, a row-major grid of contiguous tiles."""
+    VEC = "tile.vec"
+    """Contiguous; rank 1, or rank 2 with a unit dimension."""
+
+    @property
+    def on_chip(self) -> bool:
+        return self in (Scope.GRID, Scope.VEC)
+
+
+@dataclass(frozen=True, eq=False)
+class Var:
+    """A loop variable, or a scalar parameter known at launch. Compared by identity."""
+
+    name: str
+    scalar: bool = False
+
+
+@dataclass(frozen=True)
+class Affine:
+    """const + sum of coefficient * variable; no zero coefficients, variables in order of use."""
+
+    const: int = 0
+    terms: tuple[tuple[Var, int], ...] = ()
+
+    def __add__(self, other: Affine | int) -> Affine:
+        other = Affine.of(other)
+        merged = dict(self.terms)
+        for var, step in other.terms:
+            merged[var] = merged.get(var, 0) + step
+        return Affine(self.const + other.const, tuple((v, s) for v, s in merged.items() if s))
+
+    def __sub__(self, other: Affine | int) -> Affine:
+        return self + Affine.of(other) * -1
+
+    def __mul__(self, factor: int) -> Affine:
+        if factor == 0:
+            return Affine()
+        return Affine(self.const * factor, tuple((v, s * factor) for v, s in self.terms))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Affine):
+            return NotImplemented
+        return self.const == other.const and dict(self.terms) == dict(other.terms)
+
+    def __hash__(self) -> int:
+        return hash((self.const, frozenset(self.terms)))
+
+    @property
+    def is_const(self) -> bool:
+        return not self.terms
+
+    @staticmethod
+    def of(value: Affine | int | Var) -> Affine:
+        if isinstance(value, Affine):
+            return value
+        return Affine(0, ((value, 1),)) if isinstance(value, Var) else Affine(value)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a block is inside: clamp(limit, 0, size), or size where limit is None."""
+
+    size: int
+    limit: Affine | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """A tensor in DRAM or a block on chip. Compared by identity: names may repeat.
+
+    `param` is the index of the function's parameter, None for what the function allocates.
+    After plan_sram, `address` is the byte address of slot 0 and `slots` the ring depth: slot
+    s is at address + s * bytes, and iteration i of the loop that allocates it uses i mod slots.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    scope: Scope = Scope.UNKNOWN
+    loc: Loc | None = None
+    param: int | None = None
+    address: int | None = None
+    slots: int = 1
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Region:
+    """The box of `buffer` that begins at `start` and has `shape`; ranks are the buffer's."""
+
+    buffer: Buffer
+    start: tuple[Affine, ...]
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def whole(buffer: Buffer) -> Region:
+        return Region(buffer, tuple(Affine() for _ in buffer.shape), buffer.shape)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.shape == self.buffer.shape and all(a == Affine() for a in self.start)
+
+
+Operand = Region | float
+
+
+@dataclass(frozen=True)
+class Clear:
+    """When an accumulating operation takes dst as empty: never, always, or at iteration 0 of
+    loop `var`."""
+
+    always: bool = False
+    var: Var | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation. Which fields count depends on `name`:
+
+    ========= ======================== ==================================================
+    name      dst, srcs                fields
+    ========= ======================== ==================================================
+    load      chip, (dram,)            fill, transposed
+    store     dram, (chip,)            transposed
+    copy      any, (any,)              transposed; infer_scope makes it load, store or unary
+    gemm      (m,n), (A, B)            clear, transpose_a, transpose_b
+    unary     (m,n), (x,)              func, scale, bias
+    binary    (m,n), (lhs, rhs)        func, modes; a float operand has mode "imm"
+    reduce    (m,) or (n,), (x,)       func, axis ("cols": along columns, m results), clear
+    fill      (m,n), ()                value
+    transpose (n,m), (x,)
+    nop       None, ()                 engine
+    ========= ======================== ==================================================
+
+    func and axis and modes take the names of `isa.table`. `extents` (after infer_scope) are the
+    true extents: (m, n, k) of a gemm, (m, n) of the others, m and n those of the source where
+    source and destination differ (reduce, transpose). A rank-1 operand is a 1 x n matrix
+    unless its mode is "col" or it is the result of a reduction along "cols".
+    """
+
+    name: str
+    dst: Region | None = None
+    srcs: tuple[Operand, ...] = ()
+    func: str = ""
+    clear: Clear = Clear(always=True)
+    transpose_a: bool = False
+    transpose_b: bool = False
+    transposed: bool = False
+    modes: tuple[str, ...] = ()
+    axis: str = ""
+    value: float = 0.0
+    scale: float = 1.0
+    bias: float = -0.0
+    engine: Engine | None = None
+    extents: tuple[Extent, ...] = ()
+    waits: tuple[int, ...] = ()
+    posts: tuple[int, ...] = ()
+    loc: Loc | None = None
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """dst, then the sources that are regions."""
+        head = (self.dst,) if self.dst else ()
+        return head + tuple(src for src in self.srcs if isinstance(src, Region))
+
+
+@dataclass(frozen=True, eq=False)
+class Alloc:
+    """`buffer` comes to life here and lives to the end of the enclosing block."""
+
+    buffer: Buffer
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """`body` for var = 0 .. extent-1. `stages` asks for a ring depth; 0 is automatic."""
+
+    var: Var
+    extent: Affine
+    body: tuple[Stmt, ...]
+    stages: int = 0
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Tensor-level operations that `fuse` wants in one loop nest."""
+
+    body: tuple[Stmt, ...]
+
+
+Stmt = Op | Alloc | Loop | Group
+
+
+@dataclass(frozen=True)
+class Semaphore:
+    """A one-way channel: `poster` increments it, `waiter` decrements it."""
+
+    poster: Engine
+    waiter: Engine
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A function. `params` are its tensors in order of declaration, `scalars` its launch
+    parameters; `roles` says of each tensor whether it is "in", "out" or "inout"."""
+
+    name: str
+    params: tuple[Buffer, ...]
+    body: tuple[Stmt, ...]
+    scalars: tuple[Var, ...] = ()
+    roles: tuple[str, ...] = ()
+    semaphores: tuple[Semaphore, ...] = ()
+    loc: Loc | None = None
+
+    @cached_property
+    def ops(self) -> tuple[Op, ...]:
+        return tuple(stmt for stmt in walk(self.body) if isinstance(stmt, Op))
+
+
+def walk(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
+    """Every statement in program order, a loop before what is in it."""
+    for stmt in body:
+        yield stmt
+        if isinstance(stmt, Loop | Group):
+            yield from walk(stmt.body)
+
+
+@dataclass
+class NameSupply:
+    """Fresh names that a printed script can use without clashes."""
+
+    taken: set[str] = field(default_factory=set)
+
+    def fresh(self, stem: str) -> str:
+        name, count = stem, 0
+        while name in self.taken:
+            count += 1
+            name = f"{stem}_{count}"
+        self.taken.add(name)
+        return name
