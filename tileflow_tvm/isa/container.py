@@ -48,3 +48,12 @@ Sections (no padding inside; a section's content ends exactly at its length)::
                  u32 buffers, then each: str name, u64 address, u64 bytes, u32 slots,
                    u32 first pc, u32 last pc, u32 file, u32 line, u32 col (as in a run)
 """
+
+from __future__ import annotations
+
+MAGIC = b"TFLOW\r\n\x1a"
+VERSION = 1
+SECTIONS = (
+    "info", "args", "scalars", "tensors", "accesses", "constants", "data", "text", "debug",
+)  # fmt: skip
+ALIGNMENT = 16
