@@ -1,0 +1,270 @@
+"""The meaning of a program in plain NumPy: one instruction after the other, nothing overlapped.
+
+An oracle for what the compiler emits and for what the simulator computes, sharing code with
+neither. SRAM starts as NaN, so that a value nobody wrote shows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from tileflow_tvm.isa.program import Program, Role, StorageKind, f32_value
+from tileflow_tvm.isa.table import (
+    AXES,
+    BINARY_FUNCS,
+    CLEAR_MODES,
+    NO_REGISTER,
+    OPERAND_MODES,
+    REDUCE_FUNCS,
+    SCALAR_FUNCS,
+    UNARY_FUNCS,
+)
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+UNARY = {
+    "identity": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "reciprocal": lambda x: 1 / x,
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "abs": np.abs,
+    "neg": np.negative,
+    "sin": np.sin,
+    "cos": np.cos,
+    "erf": _erf,
+}
+BINARY = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+REDUCE = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply}
+SCALAR = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a // b,
+    "mod": lambda a, b: a % b,
+    "min": min,
+    "max": max,
+}
+
+
+class Interpreter:
+    """Runs one program on one set of arrays."""
+
+    def __init__(self, program: Program, arrays: list[np.ndarray], scalars: tuple[int, ...] = ()):
+        self.program = program
+        self.tile = program.machine.tile
+        self.sram = np.full(program.machine.sram_bytes // 4, np.nan, np.float32)
+        self.scratch = np.full(program.scratch_bytes // 4, np.nan, np.float32)
+        self.flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
+        self.scalars = list(scalars) + [0] * 16
+        self.agens: dict[int, dict] = {}
+        self.exts: dict[int, dict] = {}
+        self.levels: list[int] = []
+
+    def run(self) -> None:
+        insns = self.program.insns
+        stack: list[list[int]] = []
+        pc = 0
+        while insns[pc].mnemonic != "halt":
+            insn = insns[pc]
+            fields = insn.operands
+            if insn.mnemonic == "loop":
+                by = fields["by"]
+                trips = fields["count"] if by == NO_REGISTER else max(0, self.agen(by))
+                if trips:
+                    stack.append([pc, trips])
+                    self.levels.append(0)
+                else:
+                    pc = self._matching_end(pc)
+            elif insn.mnemonic == "end":
+                start, trips = stack[-1]
+                self.levels[-1] += 1
+                if self.levels[-1] < trips:
+                    pc = start
+                else:
+                    stack.pop()
+                    self.levels.pop()
+            else:
+                getattr(self, "_" + insn.mnemonic.replace(".", "_"))(fields)
+            pc += 1
+
+    def _matching_end(self, pc: int) -> int:
+        depth = 0
+        for at in itertools.count(pc):
+            depth += {"loop": 1, "end": -1}.get(self.program.insns[at].mnemonic, 0)
+            if not depth:
+                return at
+        raise AssertionError
+
+    def agen(self, number: int) -> int:
+        if number == NO_REGISTER:
+            return 0
+        gen = self.agens[number]
+        walk = 0
+        for source, step in gen["terms"]:
+            walk += step * (self.levels[source] if source < 16 else self.scalars[source - 16])
+        return gen["base"] + (walk % gen["wrap"] if gen["wrap"] else walk)
+
+    def ext(self, number: int) -> int:
+        ext = self.exts[number]
+        return min(max(ext["limit"] - self.agen(ext["coord"]), 0), ext["max"])
+
+    def where(self, number: int, rows: int, cols: int) -> np.ndarray:
+        """Indices into SRAM of a rows x cols operand."""
+        base = self.agen(number)
+        assert base % 4 == 0
+        pitch = self.agens[number]["pitch"]
+        row, col = np.meshgrid(np.arange(rows), np.arange(cols), indexing="ij")
+        if not pitch:
+            return base // 4 + row * cols + col
+        tile = self.tile
+        grid = (row // tile * pitch + col // tile) * tile * tile
+        return base // 4 + grid + row % tile * tile + col % tile
+
+    def _sem(self, fields):
+        pass
+
+    def _load_nop(self, fields):
+        pass
+
+    _exec_nop = _store_nop = _load_nop
+
+    def _scalar(self, f):
+        rhs = f["imm"] if f["rhs"] == NO_REGISTER else self.scalars[f["rhs"]]
+        self.scalars[f["dst"]] = SCALAR[SCALAR_FUNCS[f["func"]]](self.scalars[f["lhs"]], rhs)
+
+    def _agen(self, f):
+        self.agens[f["dst"]] = {**f, "terms": []}
+
+    def _stride(self, f):
+        self.agens[f["dst"]]["terms"].append((f["source"], f["step"]))
+
+    def _ext(self, f):
+        self.exts[f["dst"]] = dict(f)
+
+    def _box(self, f, operand):
+        spec = self.program.tensors[f["tensor"]]
+        pattern = self.program.accesses[f["access"]]
+        memory = self.scratch
+        if spec.storage.kind is StorageKind.ARG:
+            memory = self.flat[spec.storage.index]
+        elif spec.storage.kind is StorageKind.CONST:
+            memory = np.frombuffer(self.program.constants[spec.storage.index].data, np.float32)
+        shape = tuple(dim.extent for dim in pattern.dims)
+        index = np.indices(shape).reshape(len(shape), -1)
+        row = np.zeros(index.shape[1], int)
+        col = np.zeros(index.shape[1], int)
+        coords = [np.full(index.shape[1], self.agen(f[f"c{d}"])) for d in range(spec.rank)]
+        for at, dim in enumerate(pattern.dims):
+            if dim.column:
+                col = col * dim.extent + index[at]
+            else:
+                row = row * dim.extent + index[at]
+            if dim.tensor_dim >= 0:
+                coords[dim.tensor_dim] = coords[dim.tensor_dim] + dim.step * index[at]
+        inside = np.ones(index.shape[1], bool)
+        offset = np.full(index.shape[1], spec.storage.offset // 4)
+        for coord, size, step in zip(coords, spec.shape, spec.strides, strict=True):
+            inside &= (coord >= 0) & (coord < size)
+            offset = offset + coord * step
+        return memory, offset, inside, self.where(f[operand], pattern.rows, pattern.cols)[row, col]
+
+    def _load(self, f):
+        memory, offset, inside, sram = self._box(f, "dst")
+        self.sram[sram] = f32_value(f["fill"])
+        self.sram[sram[inside]] = memory[offset[inside]]
+
+    def _store(self, f):
+        memory, offset, inside, sram = self._box(f, "src")
+        memory[offset[inside]] = self.sram[sram[inside]]
+
+    def clears(self, f) -> bool:
+        mode = CLEAR_MODES[f["clear"]]
+        return mode == "always" or (mode == "at0" and self.levels[f["level"]] == 0)
+
+    def _exec_gemm(self, f):
+        m, n, k = (self.ext(f[name]) for name in "mnk")
+        lhs = self.sram[self.where(f["lhs"], *((k, m) if f["ta"] else (m, k)))]
+        rhs = self.sram[self.where(f["rhs"], *((n, k) if f["tb"] else (k, n)))]
+        dst = self.where(f["dst"], m, n)
+        lhs = (lhs.T if f["ta"] else lhs).astype(np.float64)
+        rhs = (rhs.T if f["tb"] else rhs).astype(np.float64)
+        start = 0.0 if self.clears(f) else self.sram[dst].astype(np.float64)
+        self.sram[dst] = start + lhs @ rhs
+
+    def _exec_unary(self, f):
+        m, n = self.ext(f["m"]), self.ext(f["n"])
+        x = self.sram[self.where(f["src"], m, n)].astype(np.float64)
+        scaled = x * f32_value(f["scale"]) + f32_value(f["bias"])
+        self.sram[self.where(f["dst"], m, n)] = UNARY[UNARY_FUNCS[f["func"]]](scaled)
+
+    def _exec_binary(self, f):
+        m, n = self.ext(f["m"]), self.ext(f["n"])
+
+        def operand(side):
+            mode = OPERAND_MODES[f[side[0] + "mode"]]
+            if mode == "imm":
+                return np.float64(f32_value(f["imm"]))
+            rows, cols = {"full": (m, n), "row": (1, n), "col": (m, 1), "scalar": (1, 1)}[mode]
+            return self.sram[self.where(f[side], rows, cols)].astype(np.float64)
+
+        result = BINARY[BINARY_FUNCS[f["func"]]](operand("lhs"), operand("rhs"))
+        self.sram[self.where(f["dst"], m, n)] = np.broadcast_to(result, (m, n))
+
+    def _exec_reduce(self, f):
+        m, n = self.ext(f["m"]), self.ext(f["n"])
+        along_cols = AXES[f["axis"]] == "cols"
+        ufunc = REDUCE[REDUCE_FUNCS[f["func"]]]
+        src = self.sram[self.where(f["src"], m, n)].astype(np.float64)
+        dst = self.where(f["dst"], *((m, 1) if along_cols else (1, n))).reshape(-1)
+        neutral = {"max": -np.inf, "min": np.inf}.get(REDUCE_FUNCS[f["func"]])
+        kwargs = {} if neutral is None else {"initial": neutral}
+        value = ufunc.reduce(src, axis=1 if along_cols else 0, **kwargs)
+        if not self.clears(f):
+            value = ufunc(self.sram[dst].astype(np.float64), value)
+        self.sram[dst] = value
+
+    def _exec_fill(self, f):
+        where = self.where(f["dst"], self.ext(f["m"]), self.ext(f["n"]))
+        self.sram[where] = f32_value(f["value"])
+
+    def _exec_transpose(self, f):
+        m, n = self.ext(f["m"]), self.ext(f["n"])
+        self.sram[self.where(f["dst"], n, m)] = self.sram[self.where(f["src"], m, n)].T
+
+
+def interpret(
+    program: Program, *inputs: np.ndarray, scalars: tuple[int, ...] = ()
+) -> list[np.ndarray]:
+    """What `program` makes of `inputs` (its in and inout arguments, in order): its out and inout
+    arguments, in order."""
+    given = iter(inputs)
+    arrays = []
+    for arg in program.args:
+        if arg.role is Role.OUT:
+            arrays.append(np.full(arg.shape, np.nan, np.float32))
+        else:
+            arrays.append(np.array(next(given), np.float32))
+            assert arrays[-1].shape == arg.shape
+    with np.errstate(all="ignore"):
+        interpreter = Interpreter(program, arrays, scalars)
+        interpreter.run()
+    return [
+        flat.reshape(arg.shape)
+        for arg, flat in zip(program.args, interpreter.flat, strict=True)
+        if arg.role is not Role.IN
+    ]
