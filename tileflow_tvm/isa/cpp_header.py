@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from tileflow_tvm.isa import container, table
 from tileflow_tvm.isa.encoding import isa_fingerprint
 from tileflow_tvm.isa.machine import MACHINE_INTS
-from tileflow_tvm.isa.program import SCALAR_SOURCE, Role, StorageKind
+from tileflow_tvm.isa.program import Role, StorageKind
 from tileflow_tvm.isa.table import Engine, Field, Insn, Isa, Kind
 
 CHOICES = {
@@ -103,7 +103,7 @@ def _constants(isa: Isa) -> Iterator[str]:
     yield f"inline constexpr std::uint64_t kIsaFingerprint = 0x{isa_fingerprint(isa):016x};"
     yield f"inline constexpr int kNoRegister = {table.NO_REGISTER};"
     yield "// A kSource field holds a loop level below this, else kScalarSource + the scalar."
-    yield f"inline constexpr int kScalarSource = {SCALAR_SOURCE};"
+    yield f"inline constexpr int kScalarSource = {table.SCALAR_SOURCE};"
     yield f"inline constexpr std::array<std::uint8_t, {len(container.MAGIC)}> kMagic = {{{magic}}};"
     yield f"inline constexpr std::uint32_t kContainerVersion = {container.VERSION};"
     yield f"inline constexpr std::size_t kSectionAlignment = {container.ALIGNMENT};\n"

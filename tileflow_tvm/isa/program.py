@@ -10,13 +10,11 @@ from math import prod
 
 from tileflow_tvm.errors import Loc
 from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.isa.table import SCALAR_SOURCE as SCALAR_SOURCE
 from tileflow_tvm.isa.table import TILEFLOW, Field, Isa, Kind
 
 ITEM_BYTES = {"f32": 4}
 """Size of an element of each dtype."""
-
-SCALAR_SOURCE = 16
-"""A `Kind.SOURCE` field holds a loop level below this, and SCALAR_SOURCE + i for scalar i."""
 
 MAX_RANK = 5
 """Dimensions of a tensor, and of the box of an access pattern."""

@@ -14,6 +14,9 @@ from functools import cached_property
 NO_REGISTER = 63
 """The value of a 6-bit register field that names no register."""
 
+SCALAR_SOURCE = 16
+"""A `Kind.SOURCE` field holds a loop level below this, else SCALAR_SOURCE + the scalar."""
+
 
 class Engine(Enum):
     """Who executes an instruction; the value is the mnemonic's prefix."""

@@ -1,0 +1,358 @@
+"""What can be said of a program without running its control flow.
+
+The C++ verifier proves the rest: synchronisation, SRAM bounds, reads of unwritten bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tileflow_tvm.errors import Loc
+from tileflow_tvm.isa.program import (
+    BROADCAST,
+    ITEM_BYTES,
+    MAX_RANK,
+    AccessPattern,
+    ArgSpec,
+    BufferInfo,
+    Constant,
+    Instruction,
+    Program,
+    StorageKind,
+    TensorSpec,
+)
+from tileflow_tvm.isa.table import (
+    CLEAR_MODES,
+    NO_REGISTER,
+    OPERAND_MODES,
+    SCALAR_SOURCE,
+    Engine,
+    Field,
+    Kind,
+)
+
+LARGEST_SIZE = 1 << 62
+"""Bound of every size in bytes, so that no sum or product of checked sizes overflows 64 bits."""
+
+LIMIT_OF = {
+    Kind.AGEN: "address_generators",
+    Kind.EXTENT: "extents",
+    Kind.SEM: "semaphores",
+    Kind.SCALAR: "scalars",
+    Kind.LEVEL: "loop_levels",
+    Kind.TENSOR: "tensors",
+    Kind.ACCESS: "accesses",
+}
+"""The key of the machine that limits what a field of this kind names."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Entry `index` of one of the program's tables (a field of `Program`) is wrong; `operand`
+    names the instruction's field at fault."""
+
+    table: str
+    index: int
+    what: str
+    hint: str = ""
+    operand: str = ""
+
+    def __str__(self) -> str:
+        if self.table == "insns":
+            return f"pc {self.index}: {self.what}"
+        if self.table == "name":
+            return self.what
+        return f"{self.table}[{self.index}]: {self.what}"
+
+
+def problems(program: Program) -> Iterator[Problem]:
+    """Everything that is wrong; the first may be the cause of those that follow."""
+    yield from _name("name", 0, program.name)
+    if not 0 <= program.scratch_bytes < LARGEST_SIZE:
+        yield Problem("name", 0, f"{program.scratch_bytes} bytes of scratch")
+    yield from _tables(program)
+    yield from _instructions(program)
+    for index, buffer in enumerate(program.buffers):
+        yield from _buffer(program, index, buffer)
+
+
+def _tables(program: Program) -> Iterator[Problem]:
+    for table in ("args", "scalars", "tensors", "constants"):
+        yield from _names(table, getattr(program, table))
+    for limit in ("scalars", "tensors", "accesses"):
+        most, count = getattr(program.machine, limit), len(getattr(program, limit))
+        if count > most:
+            what = f"{count} {limit}, but {program.machine.name} has {most}"
+            yield Problem(limit, most, what)
+    for index, arg in enumerate(program.args):
+        yield from _arg(program, index, arg)
+    for index, constant in enumerate(program.constants):
+        yield from _constant(program, index, constant)
+    for index, tensor in enumerate(program.tensors):
+        yield from _tensor(program, index, tensor)
+    for index, access in enumerate(program.accesses):
+        yield from _access(program, index, access)
+
+
+def _names(
+    table: str, entries: Sequence[str | ArgSpec | TensorSpec | Constant]
+) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        name = entry if isinstance(entry, str) else entry.name
+        yield from _name(table, index, name)
+        if seen.setdefault(name, index) != index:
+            yield Problem(table, index, f"a second '{name}'; the first is entry {seen[name]}")
+
+
+def _name(table: str, index: int, name: str) -> Iterator[Problem]:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        yield Problem(table, index, f"the name {name!r} is not Unicode text")
+        return
+    if not 0 < size < 1 << 16:
+        yield Problem(table, index, "a name is empty" if not size else "a name is over 64 KiB")
+
+
+def _loc(table: str, index: int, loc: Loc | None) -> Iterator[Problem]:
+    if loc is None:
+        return
+    yield from _name(table, index, loc.file)
+    if not (0 <= loc.line < 1 << 32 and 0 <= loc.col < 1 << 32):
+        yield Problem(table, index, f"line {loc.line}, column {loc.col} is no place in a file")
+
+
+def _dtype(program: Program, table: str, index: int, dtype: str) -> Iterator[Problem]:
+    known = program.machine.dtypes
+    if dtype not in known:
+        hint = f"{program.machine.name} has {', '.join(known)}"
+        yield Problem(table, index, f"dtype {dtype} is not one of the machine's", hint)
+
+
+def _shape(table: str, index: int, shape: Sequence[int], dtype: str) -> Iterator[Problem]:
+    size = ITEM_BYTES.get(dtype, 1)
+    for extent in shape:
+        if extent < 0:
+            yield Problem(table, index, f"shape {list(shape)} has a negative size")
+        size *= max(extent, 1)
+    if size >= LARGEST_SIZE:
+        yield Problem(table, index, f"shape {list(shape)} is {size} bytes, too many to address")
+
+
+def _arg(program: Program, index: int, arg: ArgSpec) -> Iterator[Problem]:
+    yield from _dtype(program, "args", index, arg.dtype)
+    if len(arg.shape) > MAX_RANK:
+        yield Problem("args", index, f"rank {len(arg.shape)} is over {MAX_RANK}")
+    yield from _shape("args", index, arg.shape, arg.dtype)
+
+
+def _constant(program: Program, index: int, constant: Constant) -> Iterator[Problem]:
+    yield from _dtype(program, "constants", index, constant.dtype)
+    if len(constant.data) % ITEM_BYTES.get(constant.dtype, 1):
+        what = f"{len(constant.data)} bytes are no whole number of {constant.dtype} elements"
+        yield Problem("constants", index, what)
+
+
+def _tensor(program: Program, index: int, tensor: TensorSpec) -> Iterator[Problem]:
+    def bad(what: str) -> Problem:
+        return Problem("tensors", index, f"tensor {tensor.name}: {what}")
+
+    wrong_dtype = list(_dtype(program, "tensors", index, tensor.dtype))
+    wrong_shape = list(_shape("tensors", index, tensor.shape, tensor.dtype))
+    yield from wrong_dtype + wrong_shape
+    if not 1 <= tensor.rank <= MAX_RANK:
+        yield bad(f"rank {tensor.rank} is outside 1..{MAX_RANK}")
+    elif len(tensor.strides) != tensor.rank:
+        yield bad(f"{len(tensor.strides)} strides for rank {tensor.rank}")
+    elif any(abs(stride) >= LARGEST_SIZE for stride in tensor.strides):
+        yield bad(f"strides {list(tensor.strides)} are too large to address")
+    elif not (wrong_dtype or wrong_shape):
+        yield from (bad(what) for what in _outside_storage(program, tensor))
+
+
+def _outside_storage(program: Program, tensor: TensorSpec) -> Iterator[str]:
+    kind, index, offset = tensor.storage.kind, tensor.storage.index, tensor.storage.offset
+    if kind is StorageKind.ARG:
+        sizes = [arg.nbytes for arg in program.args]
+    elif kind is StorageKind.CONST:
+        sizes = [len(constant.data) for constant in program.constants]
+    else:
+        sizes = [program.scratch_bytes]
+    if not 0 <= index < len(sizes):
+        yield f"its storage is {kind.name.lower()} {index}, and there are {len(sizes)}"
+        return
+    if offset < 0 or offset % ITEM_BYTES[tensor.dtype]:
+        yield f"byte offset {offset} is not aligned to an element"
+    low, high = tensor.byte_range()
+    if not 0 <= low <= high <= sizes[index]:
+        yield f"bytes {low}..{high} lie outside its storage of {sizes[index]} bytes"
+
+
+def _access(program: Program, index: int, access: AccessPattern) -> Iterator[Problem]:
+    def bad(what: str) -> Problem:
+        return Problem("accesses", index, what)
+
+    if len(access.dims) > MAX_RANK:
+        yield bad(f"{len(access.dims)} dimensions, at most {MAX_RANK}")
+    for dim in access.dims:
+        if not 0 <= dim.extent < 1 << 32:
+            yield bad(f"extent {dim.extent} is outside 0..{(1 << 32) - 1}")
+        if not BROADCAST <= dim.tensor_dim < MAX_RANK:
+            yield bad(f"tensor dimension {dim.tensor_dim} is outside 0..{MAX_RANK - 1}")
+        if not -(1 << 31) <= dim.step < 1 << 31:
+            yield bad(f"step {dim.step} does not fit 32 bits")
+    if access.rows * access.cols * min(ITEM_BYTES.values()) > program.machine.sram_bytes:
+        yield bad(f"a box of {access.rows} x {access.cols} is larger than the SRAM")
+
+
+def _buffer(program: Program, index: int, buffer: BufferInfo) -> Iterator[Problem]:
+    yield from _name("buffers", index, buffer.name)
+    yield from _loc("buffers", index, buffer.loc)
+    end = buffer.address + buffer.nbytes * buffer.slots
+    if min(buffer.address, buffer.nbytes, buffer.slots - 1) < 0:
+        yield Problem("buffers", index, f"buffer {buffer.name} has a size that makes no sense")
+    elif end > program.machine.sram_bytes:
+        what = f"buffer {buffer.name} ends at byte {end} of {program.machine.sram_bytes}"
+        yield Problem("buffers", index, what)
+    if not 0 <= buffer.first_pc <= buffer.last_pc < len(program.insns):
+        what = f"buffer {buffer.name} lives from pc {buffer.first_pc} to {buffer.last_pc}"
+        yield Problem("buffers", index, f"{what}, of {len(program.insns)}")
+
+
+def _instructions(program: Program) -> Iterator[Problem]:
+    opened: list[int] = []
+    begun = False
+    sems: set[int] = set()
+    last = len(program.insns) - 1
+    if last < 0 or program.insns[last].mnemonic != "halt":
+        yield Problem("insns", max(last, 0), "the program does not end in halt")
+    for pc, insn in enumerate(program.insns):
+        row = program.isa.by_mnemonic.get(insn.mnemonic)
+        if row is None:
+            yield Problem("insns", pc, f"no instruction is called {insn.mnemonic}")
+            continue
+        yield from _operands(program, pc, insn, row.fields)
+        yield from _loc("insns", pc, insn.loc)
+        if insn.mnemonic == "end":
+            if not opened:
+                yield Problem("insns", pc, "end without a loop")
+            else:
+                opened.pop()
+        yield from _place(program, pc, insn, opened, begun, sems)
+        if insn.mnemonic == "loop":
+            opened.append(pc)
+        begun = begun or bool(opened) or row.engine is not Engine.SEQUENCER
+    for pc in opened:
+        yield Problem("insns", pc, "the loop is never closed")
+
+
+def _place(
+    program: Program, pc: int, insn: Instruction, opened: list[int], begun: bool, sems: set[int]
+) -> Iterator[Problem]:
+    """What depends on where the instruction stands."""
+
+    def bad(what: str, operand: str = "") -> Problem:
+        return Problem("insns", pc, what, operand=operand)
+
+    values = insn.operands
+    match insn.mnemonic:
+        case "halt" if pc != len(program.insns) - 1:
+            yield bad("nothing may follow halt")
+        case "loop" if len(opened) >= program.machine.loop_levels:
+            what = f"loops nest {len(opened) + 1} deep"
+            yield bad(f"{what}, but {program.machine.name} has {program.machine.loop_levels}")
+        case "scalar" if opened:
+            yield bad("scalar is legal only outside loops")
+        case "sem":
+            if begun:
+                yield bad("sem is legal only before the first loop and engine instruction")
+            if values.get("dst") in sems:
+                yield bad(f"semaphore {values['dst']} is set twice", "dst")
+            sems.add(values.get("dst", NO_REGISTER))
+    at0 = CLEAR_MODES.index("at0")
+    if values.get("clear") == at0 and not 0 <= values.get("level", 0) < len(opened):
+        what = f"there is no loop of level {values.get('level')} around this"
+        yield bad(f"{what}, only {len(opened)} level{'s' * (len(opened) != 1)}", "level")
+
+
+def _operands(
+    program: Program, pc: int, insn: Instruction, fields: tuple[Field, ...]
+) -> Iterator[Problem]:
+    names = {field.name for field in fields}
+    if insn.operands.keys() != names:
+        wrong = ", ".join(sorted(insn.operands.keys() ^ names))
+        yield Problem("insns", pc, f"{insn.mnemonic}: operands missing or unknown: {wrong}")
+        return
+    fine = True
+    for field in fields:
+        what = _field_problem(program, field, insn.operands[field.name])
+        if what:
+            fine = False
+            yield Problem("insns", pc, f"{insn.mnemonic}: {what}", operand=field.name)
+    if fine:
+        for operand, what in _combination(program, insn):
+            yield Problem("insns", pc, f"{insn.mnemonic}: {what}", operand=operand)
+
+
+def _field_problem(program: Program, field: Field, value: int) -> str:
+    """What is wrong with one operand on its own; empty where it is fine."""
+    low, high = field.bounds
+    if not low <= value <= high:
+        return f"{field.name} is {value}, outside {low}..{high}"
+    if field.kind in (Kind.AGEN, Kind.EXTENT, Kind.SEM) and value == NO_REGISTER:
+        return "" if field.default == NO_REGISTER else f"{field.name} names no register"
+    if field.kind is Kind.SOURCE:
+        return _source_problem(program, field, value)
+    if field.kind is Kind.SCALAR and value == NO_REGISTER and field.default == NO_REGISTER:
+        return ""
+    limit = LIMIT_OF.get(field.kind)
+    if limit is not None and value >= getattr(program.machine, limit):
+        most = getattr(program.machine, limit)
+        return f"{field.name} is {value}, but {program.machine.name} has {most} {limit}"
+    if field.kind in (Kind.TENSOR, Kind.ACCESS) and limit is not None:
+        count = len(getattr(program, limit))
+        if value >= count:
+            return f"{field.name} is {value}, but the program has {count} {limit}"
+    return ""
+
+
+def _source_problem(program: Program, field: Field, value: int) -> str:
+    machine = program.machine
+    if value < SCALAR_SOURCE:
+        name, most, what = f"l{value}", machine.loop_levels, "loop levels"
+        fits = value < most
+    else:
+        name, most, what = f"s{value - SCALAR_SOURCE}", machine.scalars, "scalars"
+        fits = value - SCALAR_SOURCE < most
+    return "" if fits else f"{field.name} is {name}, but {machine.name} has {most} {what}"
+
+
+def _combination(program: Program, insn: Instruction) -> Iterator[tuple[str, str]]:
+    """Operands that are fine by themselves and make no sense together."""
+    values = insn.operands
+    if insn.mnemonic == "loop" and values["count"] and values["by"] != NO_REGISTER:
+        yield "by", "the trips are given by both count and by"
+    if insn.mnemonic == "scalar" and values["imm"] and values["rhs"] != NO_REGISTER:
+        yield "imm", "the right operand is given by both rhs and imm"
+    if insn.mnemonic == "exec.binary":
+        for side in ("lhs", "rhs"):
+            immediate = values[f"{side[0]}mode"] == OPERAND_MODES.index("imm")
+            if immediate and values[side] != NO_REGISTER:
+                yield side, f"{side} is the immediate and a register"
+            if not immediate and values[side] == NO_REGISTER:
+                yield side, f"{side} is missing"
+    if "tensor" in values:
+        yield from _transfer(program, insn)
+
+
+def _transfer(program: Program, insn: Instruction) -> Iterator[tuple[str, str]]:
+    tensor = program.tensors[insn.operands["tensor"]]
+    for dim in range(tensor.rank, MAX_RANK):
+        if insn.operands[f"c{dim}"] != NO_REGISTER:
+            yield f"c{dim}", f"{tensor.name} has rank {tensor.rank}, no dimension {dim}"
+    for box in program.accesses[insn.operands["access"]].dims:
+        if box.tensor_dim >= tensor.rank:
+            what = f"the pattern moves along dimension {box.tensor_dim}"
+            yield "access", f"{what}, but {tensor.name} has rank {tensor.rank}"
