@@ -1,0 +1,157 @@
+"""From a kernel to something that runs: `compile`, `load`, and what they return."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tileflow_tvm.errors import BinaryError, KernelError
+from tileflow_tvm.isa.container import from_bytes, to_bytes
+from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.isa.program import Program
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tvm.ir import IRModule
+    from tvm.tirx import PrimFunc
+
+    from tileflow_tvm.sim import Result, Simulator
+
+
+class Executable:
+    """A program for one machine: call it with NumPy arrays, look at its text, save it."""
+
+    def __init__(self, program: Program, data: bytes | None = None) -> None:
+        self.program = program
+        self._data = data
+
+    @property
+    def machine(self) -> Machine:
+        return self.program.machine
+
+    @cached_property
+    def asm(self) -> str:
+        """The program as assembly text, which assembles to the same bytes."""
+        from tileflow_tvm.assembler import disassemble
+
+        return disassemble(self.program)
+
+    def to_bytes(self) -> bytes:
+        """The program as the bytes of a .bin."""
+        if self._data is None:
+            self._data = to_bytes(self.program)
+        return self._data
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the .bin; the file appears whole or not at all."""
+        return write_whole(path, self.to_bytes())
+
+    @cached_property
+    def simulator(self) -> Simulator:
+        from tileflow_tvm.sim import Simulator
+
+        return Simulator(self.program, self.to_bytes())
+
+    def __call__(self, *inputs: Any, **scalars: int) -> Any:
+        """Run on NumPy arrays; the written arguments come back: one array, or a tuple."""
+        outputs = self.run(*inputs, **scalars).outputs
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def run(
+        self,
+        *inputs: Any,
+        engine: str = "auto",
+        simd: str = "",
+        verify: bool = True,
+        out: np.ndarray | Sequence[np.ndarray] | None = None,
+        **scalars: int,
+    ) -> Result:
+        """Run and also return statistics; see `sim.Simulator.run`. `out` is one array or a
+        sequence of them."""
+        if out is not None and not isinstance(out, (list, tuple)):
+            out = [out]
+        return self.simulator.run(
+            inputs, scalars, engine=engine, simd=simd, verify=verify, out=out
+        )
+
+    def __repr__(self) -> str:
+        args = ", ".join(
+            f"{arg.name}: {arg.role.name.lower()} {arg.dtype}{list(arg.shape)}"
+            for arg in self.program.args
+        )
+        return f"<Executable {self.program.name}({args}) for {self.machine.name}>"
+
+
+def compile(  # noqa: A001 - the name users rely on
+    func: PrimFunc | IRModule,
+    machine: str | os.PathLike[str] | Machine = "tileflow",
+    *,
+    dump_passes: str | os.PathLike[str] | None = None,
+    verify: bool = True,
+) -> Executable:
+    """Compile a kernel, at compute level or at tile level, for `machine`.
+
+    `machine` is a name, the path of a .toml, or a Machine. `dump_passes` is a directory that
+    gets the function as TVMScript after each pass. `verify` runs the verifier on the result.
+    Raises KernelError for what cannot be compiled exactly, MachineError for a bad machine.
+    """
+    from tileflow_tvm.frontend.module import only_function
+    from tileflow_tvm.passes.registry import run_passes
+
+    target = machine if isinstance(machine, Machine) else Machine.load(machine)
+    watch = _dump_to(Path(dump_passes)) if dump_passes is not None else None
+    program = run_passes(only_function(func), target, watch)
+    executable = Executable(program)
+    if verify and not program.scalars:
+        executable.simulator.verify()
+    return executable
+
+
+def load(path: str | os.PathLike[str]) -> Executable:
+    """The program of a .bin. Raises BinaryError where it is not one."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BinaryError(f"{os.fspath(path)}: {error.strerror}") from None
+    return Executable(from_bytes(data), data)
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write a file aside and rename it, so that it is never seen half written."""
+    path = Path(path)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(aside).chmod(0o666 & ~mask)
+        Path(aside).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(aside).unlink()
+        raise
+    return path
+
+
+def _dump_to(folder: Path) -> Callable[[str, str], None]:
+    """A watcher that writes each pass's script as NN_name.py."""
+    if folder.exists() and not folder.is_dir():
+        raise KernelError(f"{folder} is not a directory")
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+
+    def watch(name: str, script: str) -> None:
+        nonlocal count
+        write_whole(folder / f"{count:02}_{name}.py", script.encode())
+        count += 1
+
+    return watch
+
+
+__all__ = ["Executable", "compile", "load", "write_whole"]

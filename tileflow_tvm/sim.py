@@ -1,0 +1,212 @@
+"""Programs on the simulator: arrays in, arrays and statistics out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tileflow_tvm.errors import BinaryError, CallError, Loc, RunError, TileflowError, VerifyError
+from tileflow_tvm.isa.container import to_bytes
+from tileflow_tvm.isa.program import ArgSpec, Program, Role
+
+DTYPES = {"f32": np.dtype(np.float32)}
+"""The ISA's name of a dtype → NumPy's."""
+
+ENGINES = ("auto", "sequential", "threaded")
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a run did.
+
+    `instructions`: how many of each mnemonic ran. `dram_bytes`: for each tensor, the bytes that
+    went each way ("load", "store"). `overlap_ns`: time in which DMA and compute were both busy.
+    `verify_ns` is 0 where the program had been verified before. `simd`: the level of the kernels.
+    """
+
+    engine: str
+    simd: str
+    instructions: dict[str, int] = field(default_factory=dict)
+    dram_bytes: dict[str, dict[str, int]] = field(default_factory=dict)
+    flops: int = 0
+    wall_ns: int = 0
+    overlap_ns: int = 0
+    verify_ns: int = 0
+
+    @property
+    def total_instructions(self) -> int:
+        return sum(self.instructions.values())
+
+    @property
+    def total_dram_bytes(self) -> int:
+        return sum(sum(ways.values()) for ways in self.dram_bytes.values())
+
+    @property
+    def overlap(self) -> float:
+        """Part of the wall time in which DMA and compute were both busy, 0..1."""
+        return self.overlap_ns / self.wall_ns if self.wall_ns else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Result:
+    """`outputs` in the order of the arguments that are written."""
+
+    outputs: tuple[np.ndarray, ...]
+    stats: Stats
+
+
+class Simulator:
+    """One program, decoded once and verified once for each set of launch scalars."""
+
+    def __init__(self, program: Program, data: bytes | None = None) -> None:
+        from tileflow_tvm import _sim
+
+        self.program = program
+        self._fault = _sim.Fault
+        try:
+            self._core = _sim.Program(data if data is not None else to_bytes(program))
+        except _sim.Fault as fault:
+            raise self._explain(fault) from None
+
+    def verify(self, scalars: Sequence[int] = ()) -> None:
+        """Prove that the program is well-synchronised and stays inside its memory.
+
+        Raises VerifyError, at the source line of the instruction, where it is not.
+        """
+        try:
+            self._core.verify(list(scalars))
+        except self._fault as fault:
+            raise self._explain(fault) from None
+
+    def run(
+        self,
+        inputs: Sequence[Any],
+        scalars: Mapping[str, int] | None = None,
+        *,
+        engine: str = "auto",
+        simd: str = "",
+        verify: bool = True,
+        out: Sequence[np.ndarray] | None = None,
+    ) -> Result:
+        """Run on `inputs`: the arguments that are read, in order, each of exactly the dtype and
+        shape of its argument; they are never written.
+
+        `scalars` are the launch parameters by name. `out` are arrays to write into, in place of
+        new ones. `verify=False` runs a program that was not proven (for experiments).
+        Raises CallError, VerifyError or RunError.
+        """
+        if engine not in ENGINES:
+            raise CallError(f"no engine {engine!r}", hint=f"one of {', '.join(ENGINES)}")
+        launch = self._launch(scalars or {})
+        arrays = self._arrays(inputs, out)
+        try:
+            raw = self._core.run(arrays, launch, engine, simd, verify)
+        except self._fault as fault:
+            raise self._explain(fault) from None
+        outputs = tuple(
+            array
+            for array, arg in zip(arrays, self.program.args, strict=True)
+            if arg.role is not Role.IN
+        )
+        return Result(outputs, Stats(**raw))
+
+    @cached_property
+    def reads(self) -> tuple[ArgSpec, ...]:
+        return tuple(arg for arg in self.program.args if arg.role is not Role.OUT)
+
+    @cached_property
+    def writes(self) -> tuple[ArgSpec, ...]:
+        return tuple(arg for arg in self.program.args if arg.role is not Role.IN)
+
+    def _launch(self, scalars: Mapping[str, int]) -> list[int]:
+        wanted = self.program.scalars
+        if set(scalars) != set(wanted):
+            names = ", ".join(wanted) or "none"
+            given = ", ".join(scalars) or "none"
+            raise CallError(
+                f"the program's launch scalars are: {names}; given: {given}",
+                hint="pass them by name, as in exe(x, n=100)",
+            )
+        for name, value in scalars.items():
+            if not isinstance(value, (int, np.integer)) or abs(value) >= 1 << 40:
+                raise CallError(f"launch scalar {name}={value!r} is not an integer below 2^40")
+        return [int(scalars[name]) for name in wanted]
+
+    def _arrays(self, inputs: Sequence[Any], out: Sequence[np.ndarray] | None) -> list[np.ndarray]:
+        if len(inputs) != len(self.reads):
+            names = ", ".join(f"{arg.name}{list(arg.shape)}" for arg in self.reads)
+            raise CallError(
+                f"{len(self.reads)} arrays are read, {len(inputs)} were given",
+                hint=f"the program reads {names or 'nothing'}; outputs are returned",
+            )
+        if out is not None and len(out) != len(self.writes):
+            raise CallError(f"{len(self.writes)} arrays are written, out has {len(out)}")
+        given = iter([_checked(arg, x) for arg, x in zip(self.reads, inputs, strict=True)])
+        targets = iter(out) if out is not None else None
+        arrays = []
+        for arg in self.program.args:
+            source = next(given) if arg.role is not Role.OUT else None
+            if arg.role is Role.IN:
+                arrays.append(source)
+                continue
+            target = np.empty(arg.shape, DTYPES[arg.dtype])
+            if targets is not None:
+                target = _checked_target(arg, next(targets), inputs)
+            if source is not None:
+                np.copyto(target, source)
+            arrays.append(target)
+        return arrays
+
+    def _explain(self, fault: Any) -> TileflowError:
+        """`fault` as the error of this package, with the source line of its instruction."""
+        kinds = {"binary": BinaryError, "verify": VerifyError, "run": RunError, "call": CallError}
+        notes = []
+        other = self._loc(fault.other_pc)
+        if other:
+            notes.append(f"the other one comes from {other}")
+        return kinds[fault.kind](fault.message, loc=self._loc(fault.pc), notes=tuple(notes))
+
+    def _loc(self, pc: int | None) -> Loc | None:
+        if pc is None or not 0 <= pc < len(self.program.insns):
+            return None
+        return self.program.insns[pc].loc
+
+
+def _checked(arg: ArgSpec, value: Any) -> np.ndarray:
+    """`value` as a C-contiguous array; CallError where dtype or shape are not the argument's."""
+    dtype = DTYPES[arg.dtype]
+    array = np.asarray(value)
+    if array.dtype != dtype:
+        raise CallError(
+            f"'{arg.name}' takes {dtype}, not {array.dtype}",
+            hint=f"cast it yourself: {arg.name}.astype(np.{dtype})",
+        )
+    if array.shape != arg.shape:
+        raise CallError(f"'{arg.name}' takes shape {arg.shape}, not {array.shape}")
+    return np.require(array, dtype, ["C", "A"])
+
+
+def _checked_target(arg: ArgSpec, target: Any, inputs: Sequence[Any]) -> np.ndarray:
+    if not isinstance(target, np.ndarray) or target.dtype != DTYPES[arg.dtype]:
+        raise CallError(f"out for '{arg.name}' is to be a {DTYPES[arg.dtype]} array")
+    if target.shape != arg.shape:
+        raise CallError(f"out for '{arg.name}' has shape {target.shape}, not {arg.shape}")
+    flags = target.flags
+    if not (flags.c_contiguous and flags.writeable and flags.aligned):
+        raise CallError(f"out for '{arg.name}' is to be C-contiguous and writeable")
+    if any(isinstance(x, np.ndarray) and np.may_share_memory(x, target) for x in inputs):
+        raise CallError(
+            f"out for '{arg.name}' overlaps an input", hint="give it memory of its own"
+        )
+    return target
+
+
+__all__ = ["ENGINES", "Result", "Simulator", "Stats"]
