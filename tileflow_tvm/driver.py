@@ -101,7 +101,7 @@ def compile(  # noqa: A001 - the name users rely on
     Raises KernelError for what cannot be compiled exactly, MachineError for a bad machine.
     """
     from tileflow_tvm.frontend.module import only_function
-    from tileflow_tvm.passes.registry import run_passes
+    from tileflow_tvm.passes.sequence import run_passes
 
     target = machine if isinstance(machine, Machine) else Machine.load(machine)
     watch = _dump_to(Path(dump_passes)) if dump_passes is not None else None

@@ -1,0 +1,60 @@
+"""The passes in order, from a PrimFunc to instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm.tirx import PrimFunc
+
+from tileflow_tvm.frontend.read import level, read
+from tileflow_tvm.frontend.tile_ir import Program
+from tileflow_tvm.frontend.write import write
+from tileflow_tvm.isa import program as isa
+from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.passes.emit import emit
+from tileflow_tvm.passes.fuse import fuse
+from tileflow_tvm.passes.infer_scope import infer_scope
+from tileflow_tvm.passes.legalize import legalize
+from tileflow_tvm.passes.lift import lift
+from tileflow_tvm.passes.pipeline import pipeline
+from tileflow_tvm.passes.plan_sram import plan_sram
+from tileflow_tvm.passes.tile import tile
+
+Pass = Callable[[Program, Machine], Program]
+
+TO_TILES: tuple[Pass, ...] = (fuse, tile)
+"""What takes a tensor-level program to tile level."""
+
+TO_PLACED: tuple[Pass, ...] = (infer_scope, plan_sram, pipeline)
+"""What takes a tile-level program to one that `emit` accepts."""
+
+Watcher = Callable[[str, str], None]
+"""Called with a pass's name and the TVMScript after it."""
+
+
+def run_passes(func: PrimFunc, machine: Machine, watch: Watcher | None = None) -> isa.Program:
+    """Compile `func`, whichever level it is written at.
+
+    `watch` sees the function as it came ("input") and after each pass.
+    """
+
+    def show(name: str, shown: PrimFunc) -> None:
+        if watch:
+            watch(name, shown.script())
+
+    show("input", func)
+    if level(func) == "compute":
+        func = legalize(func, machine)
+        show("legalize", func)
+        program = lift(func, machine)
+        if watch:
+            show("lift", write(program))
+        passes = TO_TILES + TO_PLACED
+    else:
+        program = read(func)
+        passes = TO_PLACED
+    for step in passes:
+        program = step(program, machine)
+        if watch:
+            show(step.__name__, write(program))
+    return emit(program, machine)
