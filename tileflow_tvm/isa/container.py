@@ -204,7 +204,7 @@ def from_bytes(data: bytes, machine: Machine | None = None, isa: Isa = TILEFLOW)
     """
     sections, codes = _open(data, isa)
     info = _Reader("info", sections["info"])
-    name, machine_name, scratch = info.str(), info.str(), info.one("Q")
+    name, machine_name, scratch = info.text(), info.text(), info.one("Q")
     info.close()
     own = _machine(machine_name, codes)
     if own.fingerprint() != HEADER.unpack_from(data)[5]:
@@ -215,7 +215,7 @@ def from_bytes(data: bytes, machine: Machine | None = None, isa: Isa = TILEFLOW)
     program = Program(
         name, own, tuple(_read_text(sections["text"], locs, isa)),
         args=_read_table("args", sections["args"], _read_arg),
-        scalars=_read_table("scalars", sections["scalars"], _Reader.str),
+        scalars=_read_table("scalars", sections["scalars"], _Reader.text),
         tensors=_read_table("tensors", sections["tensors"], _read_tensor),
         accesses=_read_table("accesses", sections["accesses"], _read_access),
         constants=_read_constants(sections["constants"], sections["data"]),
@@ -224,7 +224,7 @@ def from_bytes(data: bytes, machine: Machine | None = None, isa: Isa = TILEFLOW)
     for problem in problems(program):
         raise BinaryError(str(problem), hint=problem.hint)
     if _pack(program) != data:
-        raise BinaryError("the file says the same thing in another way than the assembler writes it")
+        raise BinaryError("the file says its program in another way than to_bytes writes it")
     return program
 
 
@@ -307,7 +307,7 @@ class _Reader:
     def one(self, code: str) -> int:
         return self.many(code)[0]
 
-    def str(self) -> str:
+    def text(self) -> str:
         try:
             return self.take(self.one("H")).decode()
         except UnicodeDecodeError:
@@ -336,7 +336,7 @@ def _read_table(section: str, data: bytes, read: Callable[[_Reader], T]) -> tupl
 
 
 def _read_arg(reader: _Reader) -> ArgSpec:
-    name = reader.str()
+    name = reader.text()
     dtype, role, rank = reader.many("BBB")
     shape = reader.many(f"{rank}Q")
     return ArgSpec(
@@ -345,7 +345,7 @@ def _read_arg(reader: _Reader) -> ArgSpec:
 
 
 def _read_tensor(reader: _Reader) -> TensorSpec:
-    name = reader.str()
+    name = reader.text()
     dtype, rank, kind, index, offset = reader.many("BBBIQ")
     shape, strides = reader.many(f"{rank}Q"), reader.many(f"{rank}q")
     storage = Storage(reader.pick("storage", tuple(StorageKind), kind), index, offset)
@@ -362,7 +362,7 @@ def _read_access(reader: _Reader) -> AccessPattern:
 
 def _read_constants(table: bytes, data: bytes) -> tuple[Constant, ...]:
     def read(reader: _Reader) -> Constant:
-        name = reader.str()
+        name = reader.text()
         dtype, offset, size = reader.many("BQQ")
         if offset + size > len(data):
             what = f"bytes {offset}..{offset + size} of {len(data)}"
@@ -385,13 +385,13 @@ def _read_debug(
 ) -> tuple[list[Loc | None], tuple[BufferInfo, ...]]:
     """The place of each of `count` instructions, and the buffers."""
     reader = _Reader("debug", data)
-    files = reader.entries(_Reader.str)
+    files = reader.entries(_Reader.text)
 
     def place(file: int, line: int, col: int) -> Loc | None:
         return None if file == NOWHERE else Loc(reader.pick("file", files, file), line, col)
 
     def buffer(reader: _Reader) -> BufferInfo:
-        name = reader.str()
+        name = reader.text()
         address, size, slots, first, last, *loc = reader.many("QQIII3I")
         return BufferInfo(name, address, size, slots, first, last, place(*loc))
 

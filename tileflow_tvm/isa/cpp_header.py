@@ -133,18 +133,20 @@ def _enums(isa: Isa) -> Iterator[str]:
 
 def _struct(row: Insn) -> Iterator[str]:
     yield f"// {row.does}."
-    yield f"struct {camel(row.mnemonic)} {{"
-    yield f"  static constexpr Opcode kOpcode = Opcode::k{camel(row.mnemonic)};"
+    name = camel(row.mnemonic)
+    yield f"struct {name} {{"
+    yield f"  static constexpr Opcode kOpcode = Opcode::k{name};"
     for field in row.fields:
         yield f"  {_cpp_type(field)} {field.name}{{}};  // {field.does}"
     if row.fields:
-        yield f"  static constexpr {camel(row.mnemonic)} decode(std::uint64_t lo, std::uint64_t hi) {{"
+        yield f"  static constexpr {name} decode(std::uint64_t lo, std::uint64_t hi) {{"
         yield "    return {"
         for field in row.fields:
             yield f"        .{field.name} = {_extract(field)},"
         yield "    };\n  }"
     else:
-        yield f"  static constexpr {camel(row.mnemonic)} decode(std::uint64_t, std::uint64_t) {{ return {{}}; }}"
+        yield f"  static constexpr {name} decode(std::uint64_t, std::uint64_t) {{"
+        yield "    return {};\n  }"
     yield "};\n"
 
 
@@ -191,8 +193,8 @@ struct RowInfo {
     for row in isa.insns:
         if row.fields:
             infos = "".join(f"    {_field_info(field)},\n" for field in row.fields)
-            name = f"k{camel(row.mnemonic)}Fields"
-            yield f"inline constexpr std::array<FieldInfo, {len(row.fields)}> {name} = {{{{\n{infos}}}}};"
+            array = f"std::array<FieldInfo, {len(row.fields)}> k{camel(row.mnemonic)}Fields"
+            yield f"inline constexpr {array} = {{{{\n{infos}}}}};"
     rows = "".join(f"    {_row_info(row)},\n" for row in isa.insns)
     yield f"\ninline constexpr std::array<RowInfo, {len(isa.insns)}> kRows = {{{{\n{rows}}}}};\n"
     mask = (1 << table.OPCODE_BITS) - 1

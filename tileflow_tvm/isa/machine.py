@@ -133,7 +133,8 @@ class Machine:
         if bits >> len(DTYPES):
             raise MachineError(f"dtypes {bits:#x} has bits that mean nothing")
         dtypes = tuple(dtype for i, dtype in enumerate(DTYPES) if bits >> i & 1)
-        return Machine(name, *numbers, dtypes=dtypes)
+        keys: dict[str, Any] = dict(zip(MACHINE_INTS, numbers, strict=False))
+        return Machine(name=name, **{**keys, "dtypes": dtypes})
 
     def fingerprint(self) -> int:
         """64 bits of SHA-256 over `codes`: equal for machines that differ in name alone."""
@@ -214,7 +215,8 @@ def _nearest(word: str, known: list[str]) -> str:
 
 def _load_builtin(name: str) -> Machine:
     if name not in Machine.names():
-        hint = f"{_nearest(name, list(Machine.names()))}; a file is given by its path, ./{name}.toml"
+        nearest = _nearest(name, list(Machine.names()))
+        hint = f"{nearest}; a file is given by its path, ./{name}.toml"
         raise MachineError(f"no machine is called '{name}'", hint=hint)
     return _load_file(MACHINES_DIR / f"{name}.toml")
 

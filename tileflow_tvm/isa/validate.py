@@ -61,23 +61,27 @@ class Problem:
     def __str__(self) -> str:
         if self.table == "insns":
             return f"pc {self.index}: {self.what}"
-        if self.table == "name":
+        if self.table in ("name", "scratch_bytes"):
             return self.what
         return f"{self.table}[{self.index}]: {self.what}"
 
 
 def problems(program: Program) -> Iterator[Problem]:
     """Everything that is wrong; the first may be the cause of those that follow."""
-    yield from _name("name", 0, program.name)
-    if not 0 <= program.scratch_bytes < LARGEST_SIZE:
-        yield Problem("name", 0, f"{program.scratch_bytes} bytes of scratch")
-    yield from _tables(program)
-    yield from _instructions(program)
+    yield from table_problems(program)
+    walk = Walk(program)
+    for insn in program.insns:
+        yield from walk.step(insn)
+    yield from walk.finish()
     for index, buffer in enumerate(program.buffers):
         yield from _buffer(program, index, buffer)
 
 
-def _tables(program: Program) -> Iterator[Problem]:
+def table_problems(program: Program) -> Iterator[Problem]:
+    """What is wrong apart from instructions and debug information."""
+    yield from _name("name", 0, program.name)
+    if not 0 <= program.scratch_bytes < LARGEST_SIZE:
+        yield Problem("scratch_bytes", 0, f"{program.scratch_bytes} bytes of scratch")
     for table in ("args", "scalars", "tensors", "constants"):
         yield from _names(table, getattr(program, table))
     for limit in ("scalars", "tensors", "accesses"):
@@ -221,60 +225,77 @@ def _buffer(program: Program, index: int, buffer: BufferInfo) -> Iterator[Proble
         yield Problem("buffers", index, f"{what}, of {len(program.insns)}")
 
 
-def _instructions(program: Program) -> Iterator[Problem]:
-    opened: list[int] = []
-    begun = False
-    sems: set[int] = set()
-    last = len(program.insns) - 1
-    if last < 0 or program.insns[last].mnemonic != "halt":
-        yield Problem("insns", max(last, 0), "the program does not end in halt")
-    for pc, insn in enumerate(program.insns):
-        row = program.isa.by_mnemonic.get(insn.mnemonic)
+class Walk:
+    """Checks instructions in program order. Of `program` it needs all but `insns`."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.pc = 0
+        self.open_loops: list[int] = []
+        self.halted = False
+        self.begun = False
+        """Whether a loop or an engine's instruction has been seen."""
+        self.semaphores: set[int] = set()
+
+    def step(self, insn: Instruction) -> Iterator[Problem]:
+        """What is wrong with the next instruction."""
+        row = self.program.isa.by_mnemonic.get(insn.mnemonic)
         if row is None:
-            yield Problem("insns", pc, f"no instruction is called {insn.mnemonic}")
-            continue
-        yield from _operands(program, pc, insn, row.fields)
-        yield from _loc("insns", pc, insn.loc)
-        if insn.mnemonic == "end":
-            if not opened:
-                yield Problem("insns", pc, "end without a loop")
-            else:
-                opened.pop()
-        yield from _place(program, pc, insn, opened, begun, sems)
-        if insn.mnemonic == "loop":
-            opened.append(pc)
-        begun = begun or bool(opened) or row.engine is not Engine.SEQUENCER
-    for pc in opened:
-        yield Problem("insns", pc, "the loop is never closed")
+            yield self._bad(f"no instruction is called {insn.mnemonic}")
+        else:
+            found = [*_operands(self.program, self.pc, insn, row.fields)]
+            yield from found or self._place(insn)
+            yield from _loc("insns", self.pc, insn.loc)
+            self._advance(insn.mnemonic, row.engine)
+        self.pc += 1
 
+    def finish(self) -> Iterator[Problem]:
+        """What is wrong with the program's end."""
+        for pc in self.open_loops:
+            yield Problem("insns", pc, "the loop is never closed")
+        if not self.halted:
+            yield Problem("insns", max(self.pc - 1, 0), "the program does not end in halt")
 
-def _place(
-    program: Program, pc: int, insn: Instruction, opened: list[int], begun: bool, sems: set[int]
-) -> Iterator[Problem]:
-    """What depends on where the instruction stands."""
+    def _advance(self, mnemonic: str, engine: Engine) -> None:
+        if mnemonic == "loop":
+            self.open_loops.append(self.pc)
+        elif mnemonic == "end" and self.open_loops:
+            self.open_loops.pop()
+        self.halted = self.halted or mnemonic == "halt"
+        self.begun = self.begun or mnemonic == "loop" or engine is not Engine.SEQUENCER
 
-    def bad(what: str, operand: str = "") -> Problem:
-        return Problem("insns", pc, what, operand=operand)
+    def _bad(self, what: str, operand: str = "") -> Problem:
+        return Problem("insns", self.pc, what, operand=operand)
 
-    values = insn.operands
-    match insn.mnemonic:
-        case "halt" if pc != len(program.insns) - 1:
-            yield bad("nothing may follow halt")
-        case "loop" if len(opened) >= program.machine.loop_levels:
-            what = f"loops nest {len(opened) + 1} deep"
-            yield bad(f"{what}, but {program.machine.name} has {program.machine.loop_levels}")
-        case "scalar" if opened:
-            yield bad("scalar is legal only outside loops")
-        case "sem":
-            if begun:
-                yield bad("sem is legal only before the first loop and engine instruction")
-            if values.get("dst") in sems:
-                yield bad(f"semaphore {values['dst']} is set twice", "dst")
-            sems.add(values.get("dst", NO_REGISTER))
-    at0 = CLEAR_MODES.index("at0")
-    if values.get("clear") == at0 and not 0 <= values.get("level", 0) < len(opened):
-        what = f"there is no loop of level {values.get('level')} around this"
-        yield bad(f"{what}, only {len(opened)} level{'s' * (len(opened) != 1)}", "level")
+    def _place(self, insn: Instruction) -> Iterator[Problem]:
+        """What depends on where the instruction stands."""
+        machine, depth = self.program.machine, len(self.open_loops)
+        if self.halted:
+            yield self._bad("nothing may follow halt")
+        match insn.mnemonic:
+            case "halt" if depth:
+                yield self._bad("halt is legal only outside loops")
+            case "loop" if depth >= machine.loop_levels:
+                what = f"loops nest {depth + 1} deep"
+                yield self._bad(f"{what}, but {machine.name} has {machine.loop_levels} levels")
+            case "end" if not depth:
+                yield self._bad("end without a loop")
+            case "scalar" if depth:
+                yield self._bad("scalar is legal only outside loops")
+            case "sem":
+                yield from self._sem(insn)
+        if insn.operands.get("clear") == CLEAR_MODES.index("at0"):
+            level = insn.operands["level"]
+            if level >= depth:
+                what = f"clear=at0 names level l{level}, but {depth} loops are around this"
+                yield self._bad(what, "level")
+
+    def _sem(self, insn: Instruction) -> Iterator[Problem]:
+        if self.begun:
+            yield self._bad("sem is legal only before the first loop and engine instruction")
+        if insn.operands["dst"] in self.semaphores:
+            yield self._bad(f"semaphore {insn.operands['dst']} is set twice", "dst")
+        self.semaphores.add(insn.operands["dst"])
 
 
 def _operands(
