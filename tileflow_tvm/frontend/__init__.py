@@ -1,0 +1,1 @@
+"""The border with TVM: the language, and PrimFunc to `Program` and back."""

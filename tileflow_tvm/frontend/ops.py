@@ -1,0 +1,117 @@
+"""The tile primitives: names, operands and keyword arguments, for the language, `read` and `write`.
+
+One row an operation of `tile_ir.Op`; the functions come from `isa.table`. The attributes that
+carry a program's facts through TVM are named here too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tileflow_tvm.isa.table import BINARY_FUNCS, REDUCE_FUNCS, UNARY_FUNCS, Engine
+
+OP_PREFIX = "tirx.tile.tf_"
+"""A primitive's name in TVM's operator registry, without its own name."""
+
+ROLES_ATTR = "tileflow.roles"
+"""Function attribute: "in", "out" or "inout" for each tensor parameter."""
+SEMAPHORES_ATTR = "tileflow.semaphores"
+"""Function attribute: [poster, waiter, initial count] for each semaphore."""
+GROUP_ATTR = "tileflow.group"
+"""Key of the AttrStmt around the operations of a `tile_ir.Group`."""
+STAGES = "stages"
+"""Loop annotation: the ring depth that is asked for."""
+ADDRESS, SLOTS = "address", "slots"
+"""Allocation annotations after plan_sram."""
+SCRATCH_SCOPE = "tile.dram"
+"""Storage scope of an allocation known to be in DRAM; plain "global" means not decided yet."""
+
+FIELD_OF = {"fill": "value", "wait": "waits", "post": "posts"}
+"""Keyword arguments whose field in `tile_ir.Op` has another name."""
+COMMON = ("extents", "wait", "post")
+"""Keyword arguments that every primitive takes; the passes write them."""
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """A primitive: its operands in order (dst first) and its keyword arguments."""
+
+    name: str
+    args: tuple[str, ...]
+    config: tuple[str, ...]
+    engine: Engine | None
+    does: str
+    required: tuple[str, ...] = ()
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        return self.config + COMMON
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(names)
+
+
+_SPECS = (
+    OpSpec(
+        "load", ("dst", "src"), ("fill", "transposed"), Engine.LOAD,
+        "dst = src: a box of a DRAM tensor to an on-chip block of the same shape (unit dims of "
+        "the box may be left out; transposed: the block is its transpose). The box may hang over "
+        "the tensor's edge: the block's true extents are then clipped, its rest is `fill`.",
+    ),
+    OpSpec(
+        "store", ("dst", "src"), ("transposed",), Engine.STORE,
+        "dst = src: an on-chip block to a box of a DRAM tensor; what hangs over the tensor's edge "
+        "is not written.",
+    ),
+    OpSpec(
+        "copy", ("dst", "src"), ("transposed",), None,
+        "dst = src, wherever the two are: a load, a store or an identity on chip.",
+    ),
+    OpSpec(
+        "gemm", ("dst", "lhs", "rhs"), ("clear", "transpose_a", "transpose_b"), Engine.EXEC,
+        "dst[m,n] = (clear ? 0 : dst[m,n]) + sum_k lhs[m,k] * rhs[k,n], fma in ascending k; "
+        "transpose_a: lhs is stored k x m; transpose_b: rhs is stored n x k. clear is True (the "
+        "default), False, or `var == 0` for a loop variable.",
+    ),
+    OpSpec(
+        "unary", ("dst", "src"), ("func", "scale", "bias"), Engine.EXEC,
+        "dst = func(src * scale + bias), same shapes, one rounding for the product and the sum; "
+        f"func is one of {_names(UNARY_FUNCS)}. dst may be src.",
+        required=("func",),
+    ),
+    OpSpec(
+        "binary", ("dst", "lhs", "rhs"), ("func", "modes"), Engine.EXEC,
+        f"dst = func(lhs, rhs) with func one of {_names(BINARY_FUNCS)} (max and min propagate "
+        "NaN). An operand is a block of dst's shape, a vector of n (the same in every row) or of "
+        "m (the same in every column), one element, or a float. modes says which where shapes "
+        "leave it open.",
+        required=("func",),
+    ),
+    OpSpec(
+        "reduce", ("dst", "src"), ("func", "axis", "clear"), Engine.EXEC,
+        f"dst = func over src with func one of {_names(REDUCE_FUNCS)}; axis=1 reduces each row "
+        'of an m x n src to one value (m results, "cols"), axis=0 each column (n results, '
+        '"rows"). clear as in gemm: False takes dst into the result.',
+        required=("func", "axis"),
+    ),
+    OpSpec("fill", ("dst",), ("value",), Engine.EXEC, "dst = value.", required=("value",)),
+    OpSpec("transpose", ("dst", "src"), (), Engine.EXEC, "dst[j,i] = src[i,j]."),
+    OpSpec(
+        "nop", (), ("engine",), None,
+        "Only waits and posts, on the engine given: \"load\", \"exec\" or \"store\".",
+        required=("engine",),
+    ),
+)  # fmt: skip
+
+OPS = {spec.name: spec for spec in _SPECS}
+
+_BINARY_SUGAR = {"max": "maximum", "min": "minimum"}
+"""Element-wise functions whose plain name means the reduction, as in NumPy."""
+
+SUGAR = {
+    **{func: ("unary", func) for func in UNARY_FUNCS},
+    **{_BINARY_SUGAR.get(func, func): ("binary", func) for func in BINARY_FUNCS},
+    **{func: ("reduce", func) for func in REDUCE_FUNCS},
+}
+"""What an author may write for a primitive with its func: name -> (primitive, func)."""

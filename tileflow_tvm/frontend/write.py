@@ -1,0 +1,165 @@
+"""A `Program` to a PrimFunc that prints as a TVMScript a person could have written."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tvm
+from tvm import ir, tirx
+from tvm.ir import Range
+from tvm.tirx import FloatImm, PrimFunc
+from tvm.tirx.exec_scope import ExecScope
+from tvm.tirx.stmt import ForKind
+
+from tileflow_tvm.frontend.affine import extent_to_expr, imm, to_expr
+from tileflow_tvm.frontend.language import register
+from tileflow_tvm.frontend.location import span_of
+from tileflow_tvm.frontend.ops import (
+    ADDRESS,
+    FIELD_OF,
+    GROUP_ATTR,
+    OP_PREFIX,
+    OPS,
+    ROLES_ATTR,
+    SCRATCH_SCOPE,
+    SEMAPHORES_ATTR,
+    SLOTS,
+    STAGES,
+)
+from tileflow_tvm.frontend.tile_ir import (
+    Alloc,
+    Buffer,
+    Clear,
+    Group,
+    Loop,
+    Op,
+    Operand,
+    Program,
+    Region,
+    Scope,
+    Stmt,
+    Var,
+)
+
+_SCOPES = {Scope.UNKNOWN: "global", Scope.DRAM: SCRATCH_SCOPE,
+           Scope.GRID: Scope.GRID.value, Scope.VEC: Scope.VEC.value}  # fmt: skip
+_DEFAULTS = Op("")
+_ALWAYS = ("func", "axis", "clear", "value")
+"""Keyword arguments that are written even where they have their default value."""
+
+register()
+
+
+def write(program: Program) -> PrimFunc:
+    """The PrimFunc that `read` turns into `program` again."""
+    return _Writer().func(program)
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self._vars: dict[Var, ir.Var] = {}
+        self._buffers: dict[Buffer, ir.Var] = {}
+        self._scope = ExecScope("thread")
+
+    def func(self, program: Program) -> PrimFunc:
+        params: list[ir.Var] = []
+        for buffer in program.params:
+            self._buffers[buffer] = _buffer_var(buffer, "global")
+            params.append(self._buffers[buffer])
+        for scalar in program.scalars:
+            self._vars[scalar] = tirx.Var(scalar.name, "int32")
+            params.append(self._vars[scalar])
+        attrs: dict[str, Any] = {"global_symbol": program.name}
+        if program.roles:
+            attrs[ROLES_ATTR] = list(program.roles)
+        if program.semaphores:
+            attrs[SEMAPHORES_ATTR] = [
+                [sem.poster.value, sem.waiter.value, sem.count] for sem in program.semaphores
+            ]
+        body = self._body(program.body)
+        return PrimFunc(params, body, attrs=tvm.ir.make_node("ir.DictAttrs", **attrs),
+                        span=span_of(program.loc))  # fmt: skip
+
+    def _body(self, body: tuple[Stmt, ...]) -> Any:
+        stmts = [self._stmt(stmt) for stmt in body]
+        if not stmts:
+            return tirx.Evaluate(imm(0))
+        return stmts[0] if len(stmts) == 1 else tirx.SeqStmt(stmts)
+
+    def _stmt(self, stmt: Stmt) -> Any:
+        if isinstance(stmt, Op):
+            return self._op(stmt)
+        if isinstance(stmt, Loop):
+            return self._loop(stmt)
+        if isinstance(stmt, Alloc):
+            return self._alloc(stmt.buffer)
+        assert isinstance(stmt, Group)
+        return tirx.AttrStmt(imm(0), GROUP_ATTR, imm(1), self._body(stmt.body))
+
+    def _loop(self, loop: Loop) -> Any:
+        var = tirx.Var(loop.var.name, "int32")
+        self._vars[loop.var] = var
+        extent = to_expr(loop.extent, self._vars)
+        notes = {STAGES: loop.stages} if loop.stages else None
+        return tirx.For(var, imm(0), extent, ForKind.SERIAL, self._body(loop.body),
+                        annotations=notes, span=span_of(loop.loc))  # fmt: skip
+
+    def _alloc(self, buffer: Buffer) -> Any:
+        var = _buffer_var(buffer, _SCOPES[buffer.scope])
+        self._buffers[buffer] = var
+        notes = {}
+        if buffer.address is not None:
+            notes[ADDRESS] = imm(buffer.address)
+        if buffer.slots != 1:
+            notes[SLOTS] = imm(buffer.slots)
+        return tirx.AllocBuffer(var, notes, span_of(buffer.loc))
+
+    def _op(self, op: Op) -> Any:
+        spec = OPS[op.name]
+        config = {}
+        for key in spec.keywords:
+            value = getattr(op, FIELD_OF.get(key, key))
+            if key in _ALWAYS or not _is_default(key, value):
+                config[key] = self._keyword(value)
+        operands = (op.dst, *op.srcs) if op.dst is not None else op.srcs
+        return tvm.ir.make_node(
+            "tirx.TilePrimitiveCall",
+            op=ir.Op.get(OP_PREFIX + op.name),
+            args=[self._operand(operand) for operand in operands],
+            config=config, workspace={}, dispatch=None, scope=self._scope,
+            span=span_of(op.loc),
+        )  # fmt: skip
+
+    def _operand(self, operand: Operand) -> Any:
+        if not isinstance(operand, Region):
+            return FloatImm("float32", operand)
+        ranges = [
+            Range.from_min_extent(to_expr(start, self._vars), imm(size))
+            for start, size in zip(operand.start, operand.shape, strict=True)
+        ]
+        return tirx.BufferRegion(self._buffers[operand.buffer], ranges)
+
+    def _keyword(self, value: Any) -> Any:
+        if isinstance(value, Clear):
+            if value.var is None:
+                return value.always
+            return tirx.EQ(self._vars[value.var], imm(0))
+        if isinstance(value, float):
+            return value if math.isfinite(value) else FloatImm("float32", value)
+        if isinstance(value, tuple):
+            return [item if isinstance(item, str | int) else extent_to_expr(item, self._vars)
+                    for item in value]  # fmt: skip
+        return value if isinstance(value, str | bool) else value.value
+
+
+def _is_default(key: str, value: Any) -> bool:
+    default = getattr(_DEFAULTS, FIELD_OF.get(key, key))
+    if isinstance(value, float):
+        return value == default and math.copysign(1, value) == math.copysign(1, default)
+    return bool(value == default)
+
+
+def _buffer_var(buffer: Buffer, scope: str) -> ir.Var:
+    return tirx.decl_buffer(buffer.shape, buffer.dtype, buffer.name, scope=scope,
+                            span=span_of(buffer.loc))  # fmt: skip
