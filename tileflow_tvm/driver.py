@@ -75,9 +75,7 @@ class Executable:
         sequence of them."""
         if out is not None and not isinstance(out, (list, tuple)):
             out = [out]
-        return self.simulator.run(
-            inputs, scalars, engine=engine, simd=simd, verify=verify, out=out
-        )
+        return self.simulator.run(inputs, scalars, engine=engine, simd=simd, verify=verify, out=out)
 
     def __repr__(self) -> str:
         args = ", ".join(
@@ -87,7 +85,7 @@ class Executable:
         return f"<Executable {self.program.name}({args}) for {self.machine.name}>"
 
 
-def compile(  # noqa: A001 - the name users rely on
+def compile(
     func: PrimFunc | IRModule,
     machine: str | os.PathLike[str] | Machine = "tileflow",
     *,

@@ -203,9 +203,7 @@ def _checked_target(arg: ArgSpec, target: Any, inputs: Sequence[Any]) -> np.ndar
     if not (flags.c_contiguous and flags.writeable and flags.aligned):
         raise CallError(f"out for '{arg.name}' is to be C-contiguous and writeable")
     if any(isinstance(x, np.ndarray) and np.may_share_memory(x, target) for x in inputs):
-        raise CallError(
-            f"out for '{arg.name}' overlaps an input", hint="give it memory of its own"
-        )
+        raise CallError(f"out for '{arg.name}' overlaps an input", hint="give it memory of its own")
     return target
 
 

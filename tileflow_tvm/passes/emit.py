@@ -183,5 +183,3 @@ def _scratch_bytes(program: Program, machine: Machine) -> int:
         if buffer.address is not None and not buffer.scope.on_chip
     ]
     return max(ends, default=0)
-
-

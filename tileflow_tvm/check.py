@@ -1,0 +1,167 @@
+"""Golden comparison: does a compiled kernel give what it should, in both engines?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tileflow_tvm.driver import Executable, compile
+from tileflow_tvm.errors import CallError, TileflowError
+from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.isa.program import ArgSpec, Role
+from tileflow_tvm.sim import DTYPES, Stats
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+    from tvm.tirx import PrimFunc
+
+SHOWN = 5
+"""Mismatches that an error lists."""
+
+
+class CheckError(TileflowError):
+    """The kernel's result is not the oracle's, or differs between engines."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison that passed: the largest differences over all outputs, and what each engine
+    did."""
+
+    outputs: tuple[np.ndarray, ...]
+    max_abs: float
+    max_rel: float
+    stats: dict[str, Stats]
+
+
+def check(
+    kernel: PrimFunc | IRModule | Executable,
+    *inputs: Any,
+    oracle: Callable[..., Any] | None = None,
+    machine: str | os.PathLike[str] | Machine = "tileflow",
+    seed: int = 0,
+    rtol: float = 1e-4,
+    atol: float = 1e-5,
+    **scalars: int,
+) -> Report:
+    """Run `kernel` in both engines and compare every element with an oracle.
+
+    Without `inputs`, standard normal ones are drawn from `seed`. `oracle` takes the inputs as
+    float64 and returns the outputs (one array, or a sequence); without it a compute-level
+    function is run by TVM's LLVM. An element passes where |got - want| <= rtol * |want| + atol *
+    max|want|; NaN matches NaN, an infinity itself. Raises CheckError with the first mismatches.
+    """
+    exe = kernel if isinstance(kernel, Executable) else compile(kernel, machine)
+    arrays = list(inputs) or draw_inputs(exe, seed)
+    threaded = exe.run(*arrays, engine="threaded", **scalars)
+    sequential = exe.run(*arrays, engine="sequential", **scalars)
+    names = [arg.name for arg in exe.simulator.writes]
+    for name, got, want in zip(names, threaded.outputs, sequential.outputs, strict=True):
+        _same_bits(name, got, want)
+    wanted = _expected(kernel, exe, arrays, oracle, scalars)
+    if len(wanted) != len(names):
+        raise CallError(f"the oracle returned {len(wanted)} arrays, the kernel writes {len(names)}")
+    worst = [
+        _compare(name, got, want, rtol, atol)
+        for name, got, want in zip(names, sequential.outputs, wanted, strict=True)
+    ]
+    return Report(
+        sequential.outputs,
+        max((pair[0] for pair in worst), default=0.0),
+        max((pair[1] for pair in worst), default=0.0),
+        {"sequential": sequential.stats, "threaded": threaded.stats},
+    )
+
+
+def draw_inputs(exe: Executable, seed: int) -> list[np.ndarray]:
+    """Standard normal arrays for what the program reads."""
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(arg.shape).astype(DTYPES[arg.dtype]) for arg in exe.simulator.reads]
+
+
+def _expected(
+    kernel: Any,
+    exe: Executable,
+    arrays: list[Any],
+    oracle: Callable[..., Any] | None,
+    scalars: dict[str, int],
+) -> Sequence[np.ndarray]:
+    if oracle is not None:
+        wide = [np.asarray(array, np.float64) for array in arrays]
+        result = oracle(*wide, **scalars)
+        return result if isinstance(result, (tuple, list)) else [result]
+    if isinstance(kernel, Executable):
+        raise CallError("a compiled program carries no oracle", hint="pass oracle=")
+    from tileflow_tvm.frontend.module import only_function
+    from tileflow_tvm.frontend.read import level
+
+    func = only_function(kernel)
+    if level(func) != "compute":
+        raise CallError(
+            "a tile-level kernel has no oracle of its own",
+            hint="pass oracle=, a function of the inputs in float64",
+        )
+    from tileflow_tvm.frontend.reference import run_llvm
+
+    return run_llvm(func, _by_argument(exe.program.args, arrays))
+
+
+def _by_argument(args: Sequence[ArgSpec], arrays: list[Any]) -> list[tuple[np.ndarray, bool]]:
+    """For every argument its array and whether it is written."""
+    given = iter(arrays)
+    return [
+        (
+            np.zeros(arg.shape, DTYPES[arg.dtype])
+            if arg.role is Role.OUT
+            else np.array(next(given), DTYPES[arg.dtype]),
+            arg.role is not Role.IN,
+        )
+        for arg in args
+    ]
+
+
+def _same_bits(name: str, got: np.ndarray, want: np.ndarray) -> None:
+    differs = (got.view(np.uint32) != want.view(np.uint32)) & ~(np.isnan(got) & np.isnan(want))
+    if differs.any():
+        at = tuple(int(index) for index in np.argwhere(differs)[0])
+        raise CheckError(
+            f"'{name}' differs between the threaded and the sequential engine at "
+            f"{list(at)}: {got[at]!r} and {want[at]!r}"
+        )
+
+
+def _compare(
+    name: str, got: np.ndarray, want: Any, rtol: float, atol: float
+) -> tuple[float, float]:
+    """Largest absolute and relative difference; CheckError where an element is off."""
+    expected = np.asarray(want, np.float64)
+    if expected.shape != got.shape:
+        raise CheckError(f"'{name}' has shape {got.shape}, the oracle's is {expected.shape}")
+    if not got.size:
+        return 0.0, 0.0
+    finite = np.isfinite(expected)
+    scale = float(np.abs(expected[finite]).max(initial=0.0))
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = np.where(finite, np.abs(got - expected), 0.0)
+        fits = gap <= rtol * np.abs(expected) + atol * scale
+        same = (got == expected) | (np.isnan(got) & np.isnan(expected))
+    bad = ~np.where(finite, fits & np.isfinite(got), same)
+    if bad.any():
+        raise _mismatch(name, got, expected, bad)
+    size = np.where(finite & (expected != 0), np.abs(expected), np.inf)
+    return float(gap.max()), float((gap / size).max())
+
+
+def _mismatch(name: str, got: np.ndarray, want: np.ndarray, bad: np.ndarray) -> CheckError:
+    places = np.argwhere(bad)
+    notes = [
+        f"  {name}{[int(i) for i in at]}: got {got[tuple(at)]!r}, want {want[tuple(at)]!r}"
+        for at in places[:SHOWN]
+    ]
+    if len(places) > SHOWN:
+        notes.append(f"  ... and {len(places) - SHOWN} more")
+    return CheckError(f"'{name}': {len(places)} of {got.size} elements are off", notes=tuple(notes))
