@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from tileflow_tvm.errors import KernelError
@@ -38,7 +38,9 @@ def plan_sram(program: Program, machine: Machine) -> Program:
     """
     program = sink_allocs(program)
     spans = _Spans(program, machine)
-    placed = _place_on_chip(spans, machine)
+    placed: dict[Buffer, _Place] = {}
+    for together in _apart_in_time(spans.on_chip):
+        placed |= _place_on_chip(together, machine)
     placed |= _pack([span.precise for span in spans.dram], None) or {}
     swap = {
         buffer: replace(buffer, address=place.address, slots=place.slots)
@@ -157,25 +159,39 @@ def _deepest_ring(buffer: Buffer, loops: tuple[Loop, ...]) -> int:
     return max(1, min(wanted, trips))
 
 
-def _place_on_chip(spans: _Spans, machine: Machine) -> dict[Buffer, _Place]:
+def _apart_in_time(spans: list[_Span]) -> Iterator[list[_Span]]:
+    """Groups of spans such that no two groups ever live at once: usually the stages."""
+    group: list[_Span] = []
+    end = -1
+    for span in sorted(spans, key=lambda s: s.stage):
+        if group and span.stage[0] > end:
+            yield group
+            group = []
+        group.append(span)
+        end = max(end, span.stage[1])
+    if group:
+        yield group
+
+
+def _place_on_chip(spans: list[_Span], machine: Machine) -> dict[Buffer, _Place]:
     """Without sharing of addresses inside a top-level statement if that fits, since sharing
     puts the engines in line; then rings as deep as the rest allows, innermost loops first."""
     limit = machine.sram_bytes
-    slots = {span.precise.buffer: max(1, span.asked) for span in spans.on_chip}
+    slots = {span.precise.buffer: max(1, span.asked) for span in spans}
     for shared in (False, True):
-        if _try(spans.on_chip, slots, limit, shared=shared) is not None:
+        if _try(spans, slots, limit, shared=shared) is not None:
             break
     else:
         raise _too_large(spans, slots, machine)
     for depth in range(2, DEEPEST_RING + 1):
-        for span in sorted(spans.on_chip, key=lambda s: -s.depth):
+        for span in sorted(spans, key=lambda s: -s.depth):
             buffer = span.precise.buffer
             if span.asked or depth > span.deepest or slots[buffer] != depth - 1:
                 continue
             deeper = slots | {buffer: depth}
-            if _try(spans.on_chip, deeper, limit, shared=shared) is not None:
+            if _try(spans, deeper, limit, shared=shared) is not None:
                 slots = deeper
-    addresses = _try(spans.on_chip, slots, limit, shared=shared)
+    addresses = _try(spans, slots, limit, shared=shared)
     assert addresses is not None
     return {buffer: replace(place, slots=slots[buffer]) for buffer, place in addresses.items()}
 
@@ -213,8 +229,8 @@ def _lowest(life: _Life, placed: list[tuple[int, _Life]]) -> int:
     return address
 
 
-def _too_large(spans: _Spans, slots: dict[Buffer, int], machine: Machine) -> KernelError:
-    lives = [span.life(slots[span.precise.buffer], shared=True) for span in spans.on_chip]
+def _too_large(spans: list[_Span], slots: dict[Buffer, int], machine: Machine) -> KernelError:
+    lives = [span.life(slots[span.precise.buffer], shared=True) for span in spans]
     at, _ = max(
         ((life.first, _live_bytes(lives, life.first)) for life in lives), key=lambda pair: pair[1]
     )
