@@ -1,0 +1,7 @@
+"""`python -m tileflow_tvm.cli` is `tileflow`."""
+
+import sys
+
+from tileflow_tvm.cli.app import main
+
+sys.exit(main())

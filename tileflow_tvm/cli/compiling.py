@@ -1,0 +1,133 @@
+"""`tileflow compile` and `tileflow check`: from a kernel in a Python file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tileflow_tvm.cli.files import STANDARD, check_outputs, write_files
+from tileflow_tvm.cli.options import (
+    add_command,
+    add_json,
+    add_machine,
+    add_scalars,
+    seed,
+    whole_number,
+)
+from tileflow_tvm.cli.tables import in_bytes, print_json, print_table
+
+if TYPE_CHECKING:
+    from tileflow_tvm.cli.kernels import Shape
+    from tileflow_tvm.cli.options import Commands
+    from tileflow_tvm.driver import Executable
+
+KERNEL = (
+    "a Python file and the name of a PrimFunc, an IRModule, or a function that makes one; "
+    "the name may be left out where the file has one kernel"
+)
+
+
+def add_commands(commands: Commands) -> None:
+    build = add_command(
+        commands, "compile", compile_kernel, does="compile a kernel of a Python file",
+        details="Without -o and --asm the assembly goes to standard output.",
+        example="tileflow compile gemm.py:gemm -o gemm.bin --asm gemm.asm",
+    )  # fmt: skip
+    _add_kernel(build)
+    build.add_argument("-o", "--output", metavar="FILE.bin", help="the binary")
+    build.add_argument("--asm", metavar="FILE.asm", help="the assembly text; - prints it")
+    build.add_argument(
+        "--dump-passes", metavar="DIR", help="put the kernel after each pass there, as TVMScript"
+    )
+    build.add_argument(
+        "--verify", action="store_true", help="check after each pass what it promises"
+    )
+    check = add_command(
+        commands, "check", check_kernel, does="compile a kernel, run it, and compare",
+        details="Both engines must give the same bits, and every element must agree with the "
+                "function run by TVM's own LLVM back end.",
+        example="tileflow check mlp.py:mlp --seed 7",
+    )  # fmt: skip
+    _add_kernel(check)
+    check.add_argument("--seed", type=seed, default=0, help="draws the inputs (default: 0)")
+    add_scalars(check)
+    add_json(check)
+
+
+def _add_kernel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kernel", metavar="FILE.py[:NAME]", help=KERNEL)
+    parser.add_argument(
+        "--shape", type=shape, default=(), metavar="N,N,...",
+        help="arguments of a function that makes a kernel, as 64,96 or m=64,n=96",
+    )  # fmt: skip
+    add_machine(parser)
+
+
+def shape(text: str) -> Shape:
+    """`64,96` or `m=64,n=96`."""
+    found = []
+    for part in text.split(","):
+        name, equals, value = part.rpartition("=")
+        if equals and not name.strip().isidentifier():
+            raise argparse.ArgumentTypeError(f"{name!r} is not a name")
+        found.append((name.strip(), whole_number(value)))
+    return tuple(found)
+
+
+def compile_kernel(args: argparse.Namespace) -> None:
+    from tileflow_tvm.cli.kernels import find_kernel, split_kernel
+    from tileflow_tvm.driver import compile
+
+    source, _ = split_kernel(args.kernel)
+    check_outputs([args.output, args.asm], [source])
+    exe = compile(find_kernel(args.kernel, args.shape), args.machine, dump_passes=args.dump_passes)
+    asm = STANDARD if args.output is None and args.asm is None else args.asm
+    contents = {}
+    if args.output is not None:
+        contents[args.output] = exe.to_bytes()
+    if asm is not None:
+        contents[asm] = exe.asm.encode()
+    write_files(contents)
+    if not args.quiet:
+        # Standard output may be the text.
+        print(_summary(exe), file=sys.stderr if STANDARD in contents else sys.stdout)
+
+
+def _summary(exe: Executable) -> str:
+    program = exe.program
+    ends = [buffer.address + buffer.nbytes * buffer.slots for buffer in program.buffers]
+    used, most = max(ends, default=0), exe.machine.sram_bytes
+    return (
+        f"{program.name}: {len(program.insns)} instructions, "
+        f"{in_bytes(len(program.insns) * program.isa.word_bits // 8)} of text, "
+        f"{in_bytes(used)} of {in_bytes(most)} SRAM"
+    )
+
+
+def check_kernel(args: argparse.Namespace) -> None:
+    import tileflow_tvm as tf
+    from tileflow_tvm.cli.kernels import find_kernel
+
+    kernel = find_kernel(args.kernel, args.shape)
+    report = tf.check(kernel, machine=args.machine, seed=args.seed, **dict(args.scalars))
+    if args.json:
+        print_json(_as_json(args, report))
+    elif not args.quiet:
+        rows = [
+            ("outputs", ", ".join(" x ".join(map(str, y.shape)) for y in report.outputs)),
+            ("sequential and threaded", "the same bits"),
+            ("largest absolute difference", f"{report.max_abs:.3g}"),
+            ("largest relative difference", f"{report.max_rel:.3g}"),
+        ]
+        print_table((f"check {args.kernel}", "fine"), rows)
+
+
+def _as_json(args: argparse.Namespace, report: Any) -> dict[str, Any]:
+    return {
+        "kernel": args.kernel,
+        "seed": args.seed,
+        "max_abs": report.max_abs,
+        "max_rel": report.max_rel,
+        "stats": {engine: stats.as_dict() for engine, stats in report.stats.items()},
+    }

@@ -1,0 +1,106 @@
+"""Files that the commands read and write: clean errors, and outputs that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tileflow_tvm.driver import write_whole
+from tileflow_tvm.errors import AssemblyError, BinaryError, Loc, TileflowError
+from tileflow_tvm.isa.container import from_bytes
+from tileflow_tvm.isa.program import Program
+
+STANDARD = "-"
+"""Stands for standard input or standard output."""
+
+
+class FileError(TileflowError):
+    """A file that cannot be read or written."""
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a file, a pipe, or standard input."""
+    if path == STANDARD:
+        return sys.stdin.buffer.read()
+    try:
+        mode = Path(path).stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+            what = "is a directory" if stat.S_ISDIR(mode) else "is no regular file"
+            raise FileError(f"{path} {what}", hint="a file is needed here")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # a NUL in the name
+        raise FileError(f"cannot read {path!r}: {error}") from error
+
+
+def read_text(path: str) -> str:
+    """The text of an assembly file."""
+    data = read_file(path)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise AssemblyError(
+            f"byte {error.start} ({data[error.start]:#04x}) is not UTF-8 text",
+            loc=Loc(display_name(path), line),
+            hint="a .bin is read by `tileflow disasm`" if data.startswith(b"TFLOW") else "",
+        ) from error
+
+
+def read_program(path: str) -> tuple[Program, bytes]:
+    """The program of a .bin, and its bytes."""
+    data = read_file(path)
+    try:
+        return from_bytes(data), data
+    except BinaryError as error:
+        raise BinaryError(
+            f"{display_name(path)}: {error.what}", hint=error.hint, notes=error.notes
+        ) from error
+
+
+def display_name(path: str) -> str:
+    return "<stdin>" if path == STANDARD else path
+
+
+def check_outputs(outputs: list[str | None], inputs: list[str]) -> None:
+    """Raise FileError for outputs that cannot work, before the work is done."""
+    seen: dict[Path, str] = {Path(path).resolve(): path for path in inputs if path != STANDARD}
+    for path in outputs:
+        if path is None or path == STANDARD:
+            continue
+        folder = Path(path).parent
+        if not folder.is_dir():
+            what = "is no directory" if folder.exists() else "does not exist"
+            raise FileError(f"cannot write {path}: {folder} {what}")
+        if Path(path).is_dir():
+            raise FileError(f"cannot write {path}: it is a directory")
+        special = Path(path).exists() and not Path(path).is_file()
+        if not special and not os.access(folder, os.W_OK | os.X_OK):
+            raise FileError(f"cannot write {path}: no permission to write in {folder}")
+        same = seen.get(Path(path).resolve())
+        if same is not None and not special:
+            raise FileError(f"{path} would overwrite {same}", hint="give it a name of its own")
+        seen[Path(path).resolve()] = path
+
+
+def write_files(contents: Mapping[str, bytes]) -> None:
+    """Write each file aside, then rename it; `-` is standard output, devices are written to."""
+    for path, data in contents.items():
+        if path == STANDARD:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+            continue
+        # A link stays a link: what it points at is replaced.
+        target = Path(path).resolve()
+        try:
+            if target.exists() and not target.is_file():
+                target.write_bytes(data)
+            else:
+                write_whole(target, data)
+        except OSError as error:
+            raise FileError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,151 @@
+"""Finds the kernel that `FILE.py:NAME` means, by running the file."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tileflow_tvm.cli.files import FileError, read_file
+from tileflow_tvm.errors import KernelError, Loc, TileflowError
+
+Shape = tuple[tuple[str, int], ...]
+"""Arguments of a function that makes a kernel: (name, or "" by position; value)."""
+
+
+def split_kernel(text: str) -> tuple[str, str]:
+    """`gemm.py:relu` -> ("gemm.py", "relu"); without a name the second is empty."""
+    path, colon, name = text.rpartition(":")
+    if colon and name.isidentifier() and not Path(text).exists():
+        return path, name
+    return text, ""
+
+
+def find_kernel(text: str, shape: Shape = ()) -> Any:
+    """The PrimFunc or IRModule that `FILE.py:NAME` means; without a name, the file's only one.
+
+    A name may also be a function that makes a kernel from the numbers in `shape`.
+    """
+    path, name = split_kernel(text)
+    module = _run_file(path)
+    if not name:
+        name = _only_kernel(module, path)
+    value = vars(module).get(name)
+    if value is None:
+        raise KernelError(f"{path} defines no '{name}'", hint=_listing(module))
+    if _is_kernel(value):
+        if shape:
+            raise KernelError(f"{path}:{name} is a kernel already; it takes no --shape")
+        return value
+    if not callable(value):
+        raise KernelError(
+            f"{path}:{name} is a {type(value).__name__}, not a kernel", hint=_listing(module)
+        )
+    made = _make(value, path, name, shape)
+    if not _is_kernel(made):
+        raise KernelError(f"{path}:{name} returned a {type(made).__name__}, not a kernel")
+    return made
+
+
+def _make(maker: Callable[..., Any], path: str, name: str, shape: Shape) -> Any:
+    positional = [value for key, value in shape if not key]
+    named = {key: value for key, value in shape if key}
+    try:
+        signature = inspect.signature(maker)
+        signature.bind(*positional, **named)
+    except (TypeError, ValueError) as error:
+        signature_text = str(signature) if "signature" in locals() else "(...)"
+        raise KernelError(
+            f"{path}:{name}{signature_text} makes a kernel: {error}",
+            hint="give it numbers with --shape 64,96 or --shape m=64,n=96",
+        ) from error
+    return _guarded(path, lambda: maker(*positional, **named))
+
+
+def _is_kernel(value: Any) -> bool:
+    from tvm.ir import IRModule
+    from tvm.tirx import PrimFunc
+
+    return isinstance(value, PrimFunc | IRModule)
+
+
+def _kernel_names(module: ModuleType) -> list[str]:
+    """Names of the kernels in a file, one for each; private ones are parts, not kernels."""
+    names: dict[int, str] = {}
+    for name, value in vars(module).items():
+        if not name.startswith("_") and _is_kernel(value):
+            names.setdefault(id(value), name)
+    return list(names.values())
+
+
+def _only_kernel(module: ModuleType, path: str) -> str:
+    names = _kernel_names(module)
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise KernelError(
+            f"{path} defines no kernel",
+            hint=f"decorate a function with @T.prim_func, or name what makes one: {path}:NAME",
+        )
+    raise KernelError(f"{path} defines {len(names)} kernels", hint=_listing(module))
+
+
+def _listing(module: ModuleType) -> str:
+    names = _kernel_names(module)
+    if not names:
+        return "the file defines no kernel; decorate a function with @T.prim_func"
+    return f"name one: {', '.join(names)}"
+
+
+def _run_file(path: str) -> ModuleType:
+    read_file(path)
+    if not path.endswith(".py"):
+        raise FileError(f"{path} is no Python file", hint="a kernel is given as FILE.py:NAME")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Its neighbours are importable, as where Python runs a script.
+    sys.path.insert(0, str(Path(path).resolve().parent))
+    sys.modules[spec.name] = module
+    loader = spec.loader
+    _guarded(path, lambda: loader.exec_module(module))
+    return module
+
+
+def _guarded(path: str, action: Callable[[], Any]) -> Any:
+    """Run code of the user's; what it raises becomes an error at the line in `path`."""
+    from tvm.error import DiagnosticError
+
+    from tileflow_tvm.frontend.location import parse_error
+
+    try:
+        return action()
+    except TileflowError:
+        raise
+    except DiagnosticError as error:
+        raise parse_error(error) from error
+    except SyntaxError as error:
+        loc = Loc(error.filename or path, error.lineno or 1, error.offset or 0)
+        raise KernelError(f"not Python: {error.msg}", loc=loc) from error
+    except SystemExit as error:
+        what = f"the file exits ({error.code}) while it is imported"
+        raise KernelError(
+            what, loc=_where(error, path), hint='put what is to run under if __name__ == "__main__"'
+        ) from error
+    except Exception as error:
+        raise KernelError(f"{type(error).__name__}: {error}", loc=_where(error, path)) from error
+
+
+def _where(error: BaseException, path: str) -> Loc:
+    """The innermost line of the file that the error passed through."""
+    same = Path(path).resolve()
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if Path(frame.filename).resolve() == same:
+            return Loc(path, frame.lineno or 1)
+    return Loc(path, 1)
