@@ -142,6 +142,11 @@ class TensorSpec:
         return self.storage.offset + low * item, self.storage.offset + high * item
 
 
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a C-contiguous tensor, in elements."""
+    return tuple(prod(shape[dim + 1 :]) for dim in range(len(shape)))
+
+
 BROADCAST = -1
 """The `tensor_dim` of a box dimension along which the tensor's coordinates stay."""
 

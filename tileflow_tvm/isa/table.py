@@ -264,7 +264,8 @@ def _unary() -> Insn:
         layout("func", 6, Kind.ENUM, "f", choices=UNARY_FUNCS),
         layout("scale", 32, Kind.F32, "multiplies src", default=0x3F800000),
         layout("bias", 32, Kind.F32, "added to src * scale", default=0x80000000),
-    ], "dst[i,j] = f(fma(src[i,j], scale, bias)); scale 1 and bias -0.0 leave src as it is")  # fmt: skip
+    ], "dst[i,j] = f(fma(src[i,j], scale, bias)); "
+       "scale 1 and bias -0.0 leave src as it is")  # fmt: skip
 
 
 def _binary() -> Insn:

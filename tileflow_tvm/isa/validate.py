@@ -73,8 +73,7 @@ def problems(program: Program) -> Iterator[Problem]:
     for insn in program.insns:
         yield from walk.step(insn)
     yield from walk.finish()
-    for index, buffer in enumerate(program.buffers):
-        yield from _buffer(program, index, buffer)
+    yield from buffer_problems(program)
 
 
 def table_problems(program: Program) -> Iterator[Problem]:
@@ -209,6 +208,12 @@ def _access(program: Program, index: int, access: AccessPattern) -> Iterator[Pro
             yield bad(f"step {dim.step} does not fit 32 bits")
     if access.rows * access.cols * min(ITEM_BYTES.values()) > program.machine.sram_bytes:
         yield bad(f"a box of {access.rows} x {access.cols} is larger than the SRAM")
+
+
+def buffer_problems(program: Program) -> Iterator[Problem]:
+    """What is wrong with the debug information about buffers."""
+    for index, buffer in enumerate(program.buffers):
+        yield from _buffer(program, index, buffer)
 
 
 def _buffer(program: Program, index: int, buffer: BufferInfo) -> Iterator[Problem]:
