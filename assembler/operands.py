@@ -44,7 +44,10 @@ def operands(draft: Draft, cursor: Cursor, form: Form) -> Operands:
         if operand in waiting:
             waiting.remove(operand)
         _read(draft, cursor, operand, found)
-        if not cursor.accept(",") and not _is_over(cursor) and _named_ahead(cursor) is None:
+        if cursor.accept(","):
+            if _is_over(cursor):
+                raise cursor.error("an operand is missing after the comma")
+        elif not _is_over(cursor) and _named_ahead(cursor) is None:
             raise cursor.error(f"expected a comma, found {cursor.token.shown()}")
     _complete(cursor, form, found)
     return found

@@ -110,6 +110,9 @@ class _Parser:
         found = self.mnemonics.get(token.text)
         if found is None:
             near = nearest(token.text, self.mnemonics)
+            if token.text in self.draft.isa.by_mnemonic:
+                words = [word for word in self.mnemonics if word.startswith(f"{token.text}.")]
+                near = f"say what it computes: {', '.join(words)}"
             raise self.cursor.error(f"unknown instruction {token.shown()}", token, near)
         return found
 

@@ -86,10 +86,11 @@ class _Printer:
 
     def _tensor(self, tensor: TensorSpec) -> str:
         storage = tensor.storage
-        entries = {StorageKind.ARG: self.program.args, StorageKind.CONST: self.program.constants}
         where = storage.kind.name.lower()
-        if storage.kind in entries:
-            where += f" {_name(entries[storage.kind][storage.index].name)}"
+        if storage.kind is StorageKind.ARG:
+            where += f" {_name(self.program.args[storage.index].name)}"
+        elif storage.kind is StorageKind.CONST:
+            where += f" {_name(self.program.constants[storage.index].name)}"
         if storage.offset:
             where += f" + {storage.offset}"
         shape, strides = list(tensor.shape), ""

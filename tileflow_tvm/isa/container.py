@@ -380,9 +380,7 @@ def _read_text(text: bytes, locs: Sequence[Loc | None], isa: Isa) -> Iterator[In
         yield decode(int.from_bytes(text[pc * size : (pc + 1) * size], "little"), pc, loc, isa)
 
 
-def _read_debug(
-    data: bytes, count: int
-) -> tuple[list[Loc | None], tuple[BufferInfo, ...]]:
+def _read_debug(data: bytes, count: int) -> tuple[list[Loc | None], tuple[BufferInfo, ...]]:
     """The place of each of `count` instructions, and the buffers."""
     reader = _Reader("debug", data)
     files = reader.entries(_Reader.text)
