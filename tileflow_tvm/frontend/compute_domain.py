@@ -1,0 +1,188 @@
+"""The loops around a block and its axes: a bijection, or an error that says why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import ir, tirx
+from tvm.ir import Range
+from tvm.s_tir import SBlock, SBlockRealize
+from tvm.sym import Analyzer, detect_iter_map
+from tvm.tirx import For, IntImm, IterVar
+
+from tileflow_tvm.frontend.affine import INT32_MAX
+from tileflow_tvm.frontend.compute import Place
+from tileflow_tvm.frontend.compute_places import Places
+
+_KINDS = {IterVar.DataPar: False, IterVar.CommReduce: True}
+_SERIAL = {
+    tirx.ForKind.SERIAL, tirx.ForKind.PARALLEL, tirx.ForKind.VECTORIZED, tirx.ForKind.UNROLLED,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class NestLoop:
+    """A loop of constant bounds around a block; compared by identity."""
+
+    var: ir.Var
+    start: int
+    extent: int
+    place: Place
+
+
+@dataclass(frozen=True)
+class Binding:
+    """An axis of a block. `loop` is the one loop that walks it, None where it is several."""
+
+    iter_var: IterVar
+    extent: int
+    reduce: bool
+    loop: NestLoop | None
+
+
+def read_loop(node: For, places: Places) -> NestLoop:
+    """A loop that can be run in any order of iterations, with constant bounds."""
+    place = places.of(node, getattr(node.body, "block", None), node.body)
+    name = node.loop_var.name
+    if node.kind not in _SERIAL:
+        raise place.error(f"loop '{name}' is bound to a thread",
+                          "use serial, parallel, vectorized or unrolled loops")  # fmt: skip
+    if node.step is not None and not _is_one(node.step):
+        raise place.error(f"loop '{name}' has a step of {node.step}",
+                          "write a loop of step 1 and multiply in the axis")  # fmt: skip
+    start, extent = _const(node.min), _const(node.extent)
+    if start is None or extent is None:
+        bound = node.extent if extent is None else node.min
+        raise place.error(
+            f"the bound {bound} of loop '{name}' is not a constant",
+            "loop bounds of a block are constants; specialize the function for each size"
+        )  # fmt: skip
+    if extent < 0:
+        raise place.error(f"loop '{name}' has the negative extent {extent}")
+    return NestLoop(node.loop_var, start, extent, place)
+
+
+def read_bindings(
+    realize: SBlockRealize, loops: tuple[NestLoop, ...], place: Place
+) -> tuple[Binding, ...]:
+    """The axes of a block, whose domain the loops walk exactly once."""
+    block = realize.block
+    axes = [_axis(iter_var, block, place) for iter_var in block.iter_vars]
+    empty = any(loop.extent == 0 for loop in loops)
+    simple = _simple(realize, loops, axes)
+    if simple is not None:
+        walked = simple
+    else:
+        if not empty:
+            _check_bijection(realize, loops, axes, place)
+        walked = [None] * len(axes)
+    return tuple(
+        Binding(iter_var, extent, reduce, loop)
+        for (iter_var, extent, reduce), loop in zip(axes, walked, strict=True)
+    )
+
+
+def _axis(iter_var: IterVar, block: SBlock, place: Place) -> tuple[IterVar, int, bool]:
+    name = iter_var.var.name
+    if iter_var.iter_type not in _KINDS:
+        raise place.error(f"axis '{name}' of block '{block.name_hint}' is neither spatial nor "
+                          "a reduction", "use T.axis.spatial or T.axis.reduce")  # fmt: skip
+    start, extent = _const(iter_var.dom.min), _const(iter_var.dom.extent)
+    if start is None or extent is None:
+        raise place.error(f"axis '{name}' of block '{block.name_hint}' has no constant extent",
+                          "specialize the function for each size")  # fmt: skip
+    if start != 0:
+        raise place.error(f"axis '{name}' of block '{block.name_hint}' begins at {start}",
+                          "axes begin at 0; shift the indices instead")  # fmt: skip
+    if extent > INT32_MAX:
+        raise place.error(f"axis '{name}' of extent {extent} is too long",
+                          f"at most {INT32_MAX}")  # fmt: skip
+    return iter_var, extent, _KINDS[iter_var.iter_type]
+
+
+def _simple(
+    realize: SBlockRealize, loops: tuple[NestLoop, ...], axes: list[tuple[IterVar, int, bool]]
+) -> list[NestLoop | None] | None:
+    """The loop of each axis, where each axis is one loop variable or a constant 0."""
+    if not _is_one(realize.predicate):
+        return None
+    left = {loop.var: loop for loop in loops}
+    found: list[NestLoop | None] = []
+    for value, (_, extent, _) in zip(realize.iter_values, axes, strict=True):
+        if isinstance(value, IntImm) and int(value) == 0 and extent == 1:
+            found.append(None)
+            continue
+        loop = left.pop(value, None) if isinstance(value, ir.Var) else None
+        if loop is None or loop.start != 0 or loop.extent != extent:
+            return None
+        found.append(loop)
+    return found if all(loop.extent == 1 for loop in left.values()) else None
+
+
+def _check_bijection(
+    realize: SBlockRealize, loops: tuple[NestLoop, ...],
+    axes: list[tuple[IterVar, int, bool]], place: Place,
+) -> None:  # fmt: skip
+    name = realize.block.name_hint
+    ranges = {loop.var: Range.from_min_extent(loop.start, loop.extent) for loop in loops}
+    unused = _unused(realize, loops)
+    if unused is not None:
+        raise place.error(
+            f"block '{name}' does not use loop '{unused.var.name}': "
+            f"each cell is assigned {unused.extent} times",
+            "bind the loop to an axis, or remove it"
+        )  # fmt: skip
+    for value, (iter_var, extent, _) in zip(realize.iter_values, axes, strict=True):
+        analyzer = Analyzer()
+        for loop in loops:
+            analyzer.bind(loop.var, ranges[loop.var])
+        bound = analyzer.const_int_bound(value)
+        if _is_one(realize.predicate) and (bound.min_value, bound.max_value) != (0, extent - 1):
+            raise place.error(
+                f"axis '{iter_var.var.name}' of block '{name}' is declared as 0..{extent - 1}, "
+                f"but its loops give {bound.min_value}..{bound.max_value}",
+                "the axis' extent and the loops must agree"
+            )  # fmt: skip
+    mapped = detect_iter_map(realize.iter_values, ranges, realize.predicate, "bijective")
+    if not _covers(mapped, [extent for _, extent, _ in axes]):
+        raise place.error(
+            f"the loops around block '{name}' do not provably visit every point of its axes "
+            "exactly once",
+            "bind each axis to one loop, or to a split or fused form of loops",
+            tuple(f"note: {error}" for error in mapped.errors),
+        )
+
+
+def _covers(mapped: Any, extents: list[int]) -> bool:
+    """Whether a bijective map has exactly the box of `extents` as its image."""
+    if len(mapped.indices) != len(extents) or not _is_zero(mapped.padding_predicate):
+        return False
+    for index, extent in zip(mapped.indices, extents, strict=True):
+        if not _is_zero(index.base) or len(index.args) != (extent != 1):
+            return False
+        if any(not _is_one(a.scale) or _const(a.extent) != extent for a in index.args):
+            return False
+    return True
+
+
+def _unused(realize: SBlockRealize, loops: tuple[NestLoop, ...]) -> NestLoop | None:
+    used = set()
+    for expr in (*realize.iter_values, realize.predicate):
+        if isinstance(expr, ir.Expr):
+            used.update(tirx.analysis.undefined_vars(expr))
+    return next((loop for loop in loops if loop.extent > 1 and loop.var not in used), None)
+
+
+def _const(value: Any) -> int | None:
+    if isinstance(value, int):
+        return value
+    return int(value) if isinstance(value, IntImm) else None
+
+
+def _is_one(value: Any) -> bool:
+    return _const(value) == 1
+
+
+def _is_zero(value: Any) -> bool:
+    return _const(value) == 0

@@ -1,0 +1,120 @@
+"""`compute.ComputeFunction` to a PrimFunc of sblocks: one loop nest a block, int32 indices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import ir, tirx
+from tvm.ir import Range, TensorRegion
+from tvm.s_tir import SBlock, SBlockRealize
+from tvm.tirx import BufferStore, For, ForKind, IterVar, PrimFunc, SeqStmt
+
+from tileflow_tvm.frontend.affine import imm, to_expr
+from tileflow_tvm.frontend.compute import Access, Apply, ComputeFunction, Const, Expr, Stage
+from tileflow_tvm.frontend.compute_expr import BINARY_OF, CALL_OF
+from tileflow_tvm.frontend.location import span_of
+from tileflow_tvm.frontend.tile_ir import Affine, Buffer, Var
+
+_COMBINE = {"sum": tirx.Add, "prod": tirx.Mul, "max": tirx.Max, "min": tirx.Min}
+
+
+def write_compute(function: ComputeFunction, like: PrimFunc) -> PrimFunc:
+    """The function as a PrimFunc with the attributes of `like`."""
+    buffers = {buffer: _declare(buffer) for buffer in (*function.params, *function.temps)}
+    nests = [_StageWriter(stage, buffers).nest() for stage in function.stages]
+    body = nests[0] if len(nests) == 1 else SeqStmt(nests)
+    root = SBlock([], [], [], "root", body,
+                  alloc_buffers=[buffers[temp] for temp in function.temps])  # fmt: skip
+    params = [buffers[param] for param in function.params]
+    return PrimFunc(params, SBlockRealize([], True, root), like.ret_type, like.attrs, like.span)
+
+
+def _declare(buffer: Buffer) -> ir.Var:
+    return tirx.decl_buffer(buffer.shape, buffer.dtype, buffer.name,
+                            span=span_of(buffer.loc), layout=None)  # fmt: skip
+
+
+def _loop_name(axis: str) -> str:
+    """`i` for `v_i` and `vi`."""
+    stripped = axis.removeprefix("v").removeprefix("_")
+    return stripped if stripped.isidentifier() and stripped != axis else f"{axis}_loop"
+
+
+class _StageWriter:
+    def __init__(self, stage: Stage, buffers: dict[Buffer, ir.Var]) -> None:
+        self._stage = stage
+        self._buffers = buffers
+        self._span = span_of(stage.place.loc)
+        self._loops = {axis.var: ir.Var(_loop_name(axis.var.name), "int32") for axis in stage.axes}
+        self._vars = {axis.var: ir.Var(axis.var.name, "int32") for axis in stage.axes}
+        self._written: dict[int, Any] = {}
+
+    def nest(self) -> Any:
+        """The block inside its own serial loops."""
+        stage = self._stage
+        node: Any = self._realize()
+        for axis in reversed(stage.axes):
+            node = For(self._loops[axis.var], imm(0), imm(axis.extent), ForKind.SERIAL, node,
+                       span=self._span)  # fmt: skip
+        return node
+
+    def _realize(self) -> SBlockRealize:
+        stage = self._stage
+        iter_vars = [
+            IterVar(Range.from_min_extent(imm(0), imm(axis.extent)), self._vars[axis.var],
+                    IterVar.CommReduce if axis.reduce else IterVar.DataPar)
+            for axis in stage.axes
+        ]  # fmt: skip
+        values: list[Any] = [self._loops[axis.var] for axis in stage.axes]
+        if stage.combine and not any(axis.reduce for axis in stage.axes):
+            unit = Range.from_min_extent(imm(0), imm(1))
+            iter_vars.append(IterVar(unit, ir.Var("unit", "int32"), IterVar.CommReduce))
+            values.append(imm(0))
+        value = self._expr(stage.value)
+        if stage.combine:
+            value = _COMBINE[stage.combine](self._load(stage.target), value)
+        init = self._store(self._expr(stage.init)) if stage.init is not None else None
+        reads = [self._region(source) for source in stage.sources]
+        if stage.combine and init is None:
+            reads.append(self._region(stage.target))
+        block = SBlock(iter_vars, reads, [self._region(stage.target)], stage.name,
+                       self._store(value), init, span=self._span)  # fmt: skip
+        return SBlockRealize(values, True, block, span=self._span)
+
+    def _store(self, value: Any) -> BufferStore:
+        target = self._stage.target
+        return BufferStore(self._buffers[target.buffer], value, self._indices(target), self._span)
+
+    def _load(self, access: Access) -> Any:
+        return tirx.BufferLoad(self._buffers[access.buffer], self._indices(access),
+                               span_of(access.place.loc))  # fmt: skip
+
+    def _region(self, access: Access) -> TensorRegion:
+        ranges = [Range.from_min_extent(index, 1) for index in self._indices(access)]
+        return tirx.BufferRegion(self._buffers[access.buffer], ranges)
+
+    def _indices(self, access: Access) -> list[Any]:
+        return [self._index(index) for index in access.index]
+
+    def _index(self, index: Affine) -> Any:
+        variables: dict[Var, ir.Var] = self._vars
+        return to_expr(index, variables)
+
+    def _expr(self, expr: Expr) -> Any:
+        if id(expr) not in self._written:
+            self._written[id(expr)] = self._fresh(expr)
+        return self._written[id(expr)]
+
+    def _fresh(self, expr: Expr) -> Any:
+        if isinstance(expr, Const):
+            return tirx.FloatImm("float32", expr.value)
+        if isinstance(expr, Access):
+            return self._load(expr)
+        return self._apply(expr)
+
+    def _apply(self, expr: Apply) -> Any:
+        args = [self._expr(arg) for arg in expr.args]
+        span = span_of(expr.place.loc)
+        if node := BINARY_OF.get(expr.func):
+            return node(*args, span)
+        return ir.Call(CALL_OF[expr.func], args, span=span, ret_ty="float32")
