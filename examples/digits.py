@@ -3,13 +3,12 @@
 Trains a small network on scikit-learn's 1,797 images in NumPy, compiles its inference, writes
 build/digits.asm and build/digits.bin, runs the .bin on both engines of the simulator, and compares
 with NumPy in float64. Then the same for a kernel written by hand at tile level. Exits with 1 if
-the accuracies differ or are not above 95 %, if a number is off, or if the engines differ in any bit.
+the accuracies differ or are not above 95 %, if a number is off, or if the engines differ in a bit.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -28,7 +28,8 @@ def bits(array: np.ndarray) -> np.ndarray:
 
 
 def assert_same_bits(got: np.ndarray, want: np.ndarray, what: str) -> None:
-    assert got.shape == want.shape and got.dtype == want.dtype == np.float32, what
+    assert got.shape == want.shape, what
+    assert got.dtype == want.dtype == np.float32, what
     wrong = np.argwhere(bits(got) != bits(want))
     assert not len(wrong), (
         f"{what}: {len(wrong)} of {got.size} differ, first at {tuple(wrong[0])}: "

@@ -77,7 +77,7 @@ SAMPLE = random.Random(1).sample(_cases(), 70)
 
 def test_the_sweep_is_of_the_promised_size():
     assert (len(SHAPES), len(SRAM), len(_cases())) == (216, 12, 2592)
-    assert SRAM[0] == 12288 and SRAM[-1] == 262144
+    assert (SRAM[0], SRAM[-1]) == (12288, 262144)
     assert {form for _, _, form in SAMPLE} == set(FORMS)
 
 
