@@ -50,7 +50,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
-	$(BIN)/tileflow isa --markdown | diff doc/isa.md -
+	@$(BIN)/python -m tileflow_tvm.isa.generate --doc $(VENV)/isa.md \
+	  --machine-doc $(VENV)/machine.md --machine $(VENV)/tileflow.toml
+	diff doc/isa.md $(VENV)/isa.md
+	diff doc/machine.md $(VENV)/machine.md
+	diff tileflow_tvm/isa/machines/tileflow.toml $(VENV)/tileflow.toml
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_gemm.py

@@ -33,8 +33,6 @@ def read_file(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # a NUL in the name
-        raise FileError(f"cannot read {path!r}: {error}") from error
 
 
 def read_text(path: str) -> str:

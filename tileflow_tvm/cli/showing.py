@@ -38,9 +38,9 @@ def add_commands(commands: Commands) -> None:
 
 def show_isa(args: argparse.Namespace) -> None:
     if args.markdown:
-        from tileflow_tvm.isa.reference import isa_markdown
+        from tileflow_tvm.isa.reference import isa_page
 
-        print(isa_markdown(TILEFLOW), end="")
+        print(isa_page(TILEFLOW), end="")
         return
     rows = [_instruction(args.mnemonic)] if args.mnemonic else list(TILEFLOW.insns)
     if args.json:
