@@ -1,0 +1,261 @@
+"""What the dimensions of an operation's operands are to it: its m, its n, its k.
+
+`axes_of` checks that the shapes agree and labels each dimension of each operand. From the labels
+follow the operation's extents, the modes of a binary operation, and what is valid of its result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+
+from tileflow_tvm.errors import KernelError
+from tileflow_tvm.frontend.tile_ir import Buffer, Op, Operand, Region, Scope
+
+Labels = tuple[str, ...]
+"""For each dimension of a region "m", "n" or "k", or "" for a unit dimension that is none."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """`op` with its modes, the labels of dst and of each source (() for a number), and the
+    lengths of the axes."""
+
+    op: Op
+    dst: Labels
+    srcs: tuple[Labels, ...]
+    sizes: dict[str, int]
+
+
+def axes_of(op: Op) -> Axes:
+    """The axes of `op`; KernelError where shapes disagree."""
+    if op.name in ("load", "store"):
+        return _transfer(op)
+    return _RULES[op.name](op)
+
+
+def describe(region: Operand) -> str:
+    if not isinstance(region, Region):
+        return str(region)
+    shape = " x ".join(str(size) for size in region.shape)
+    what = "" if region.is_whole else " slice of"
+    return f"the {shape}{what} '{region.buffer.name}'"
+
+
+def _disagree(op: Op, why: str, *regions: Operand, hint: str = "") -> KernelError:
+    sides = " and ".join(describe(region) for region in regions)
+    notes = tuple(f"'{buffer.name}' {buffer.shape}: {buffer.loc}"
+                  for buffer in _buffers(regions) if buffer.loc)  # fmt: skip
+    return KernelError(f"{op.name}: {sides} {why}", loc=op.loc, notes=notes, hint=hint)
+
+
+def _buffers(regions: tuple[Operand, ...]) -> list[Buffer]:
+    found = [region.buffer for region in regions if isinstance(region, Region)]
+    return list(dict.fromkeys(found))
+
+
+def _region(op: Op, index: int) -> Region:
+    src = op.srcs[index]
+    assert isinstance(src, Region)
+    return src
+
+
+def _dst(op: Op) -> Region:
+    assert op.dst is not None
+    return op.dst
+
+
+def _matrix(region: Region) -> tuple[int, int]:
+    """Rows and columns; a vector is one row."""
+    if len(region.shape) == 1:
+        return 1, region.shape[0]
+    rows, cols = region.shape
+    return rows, cols
+
+
+def _labels(region: Region, rows: str, cols: str) -> Labels:
+    return (cols,) if len(region.shape) == 1 else (rows, cols)
+
+
+# Loads and stores.
+
+
+def _transfer(op: Op) -> Axes:
+    """Dimensions meet in order; unit dimensions on either side may be without a partner."""
+    dst, src = _dst(op), _region(op, 0)
+    chip, dram = (dst, src) if op.name == "load" else (src, dst)
+    chip_labels = _labels(chip, "m", "n")
+    order = list(zip(chip.shape, chip_labels, strict=True))
+    if op.transposed:
+        order.reverse()
+    dram_labels = _meet(list(order), dram.shape)
+    if dram_labels is None:
+        raise _disagree(
+            op, "do not have the same shape" + (" when transposed" if op.transposed else ""),
+            chip, dram, hint="unit dimensions of the slice may be left out of the block, no others",
+        )  # fmt: skip
+    rows, cols = _matrix(chip)
+    ends = (chip_labels, dram_labels) if op.name == "load" else (dram_labels, chip_labels)
+    return Axes(op, ends[0], (ends[1],), {"m": rows, "n": cols})
+
+
+def _meet(chip: list[tuple[int, str]], dram: tuple[int, ...]) -> Labels | None:
+    """Labels for the dimensions of `dram`, matched from the last to the first."""
+    labels: list[str] = []
+    for size in reversed(dram):
+        while chip and chip[-1][0] == 1 and size != 1:
+            chip.pop()
+        if chip and chip[-1][0] == size:
+            labels.append(chip.pop()[1])
+        elif size == 1:
+            labels.append("")
+        else:
+            return None
+    return tuple(reversed(labels)) if all(size == 1 for size, _ in chip) else None
+
+
+# Arithmetic.
+
+
+def _gemm(op: Op) -> Axes:
+    dst, lhs, rhs = _dst(op), _region(op, 0), _region(op, 1)
+    for region in (dst, lhs, rhs):
+        if len(region.shape) != 2:
+            raise KernelError(
+                f"gemm: {describe(region)} is not a matrix", loc=op.loc,
+                hint="allocate it with two dimensions, one of them 1",
+            )  # fmt: skip
+    left: Labels = ("k", "m") if op.transpose_a else ("m", "k")
+    right: Labels = ("n", "k") if op.transpose_b else ("k", "n")
+    m, k = lhs.shape[left.index("m")], lhs.shape[left.index("k")]
+    n = rhs.shape[right.index("n")]
+    if rhs.shape[right.index("k")] != k:
+        raise _disagree(
+            op, "do not have the same inner length", lhs, rhs,
+            hint="transpose_a and transpose_b read an operand stored k x m or n x k",
+        )  # fmt: skip
+    if dst.shape != (m, n):
+        raise _disagree(op, f"do not fit: the product is {m} x {n}", dst, lhs, rhs)
+    return Axes(op, ("m", "n"), (left, right), {"m": m, "n": n, "k": k})
+
+
+def _unary(op: Op) -> Axes:
+    dst, src = _dst(op), _region(op, 0)
+    if len(dst.shape) == len(src.shape):
+        if dst.shape != src.shape:
+            raise _disagree(op, "do not have the same shape", dst, src)
+        rows, cols = _matrix(dst)
+        labels = _labels(dst, "m", "n")
+        return Axes(op, labels, (labels,), {"m": rows, "n": cols})
+    vector, matrix = (dst, src) if len(dst.shape) == 1 else (src, dst)
+    rows, cols = matrix.shape
+    if 1 not in (rows, cols) or rows * cols != vector.shape[0]:
+        raise _disagree(op, "do not have the same shape", dst, src)
+    along = "m" if cols == 1 and rows != 1 else "n"
+    views = {id(vector): (along,), id(matrix): ("m", "n")}
+    return Axes(op, views[id(dst)], (views[id(src)],), {"m": rows, "n": cols})
+
+
+def _binary(op: Op) -> Axes:
+    dst = _dst(op)
+    modes = op.modes or tuple(_mode(op, src) for src in op.srcs)
+    if modes == ("imm", "imm"):
+        raise KernelError(f"binary {op.func} of two numbers", loc=op.loc,
+                          hint="compute it in the script and use T.tf.fill")  # fmt: skip
+    labels = tuple(_labels_as(op, src, mode) for src, mode in zip(op.srcs, modes, strict=True))
+    rows, cols = _matrix(dst)
+    return Axes(replace(op, modes=modes), _labels(dst, "m", "n"), labels, {"m": rows, "n": cols})
+
+
+def _mode(op: Op, src: Operand) -> str:
+    """How `src` meets dst, by NumPy's rules; a vector as long as dst has rows is a column."""
+    if not isinstance(src, Region):
+        return "imm"
+    rows, cols = _matrix(_dst(op))
+    if _matrix(src) == (rows, cols):
+        return "full"
+    if _matrix(src) == (1, 1):
+        return "scalar"
+    if _matrix(src) == (1, cols):
+        return "row"
+    if src.shape in ((rows,), (rows, 1)):
+        return "col"
+    raise _disagree(
+        op, "do not broadcast", _dst(op), src,
+        hint="an operand has the shape of dst, or is a vector as long as its rows or columns, "
+             "or one element",
+    )  # fmt: skip
+
+
+def _labels_as(op: Op, src: Operand, mode: str) -> Labels:
+    """The labels of `src` in `mode`; KernelError where its shape is another."""
+    if not isinstance(src, Region) or mode == "imm":
+        if isinstance(src, Region) or mode != "imm":
+            raise KernelError(f"binary: {describe(src)} has mode {mode!r}", loc=op.loc,
+                              hint='numbers, and only they, have mode "imm"')  # fmt: skip
+        return ()
+    rows, cols = _matrix(_dst(op))
+    rank = len(src.shape)
+    allowed: dict[str, dict[tuple[int, ...], Labels]] = {
+        "full": {(rows, cols): ("m", "n")} | ({(cols,): ("n",)} if rows == 1 else {}),
+        "row": {(cols,): ("n",), (1, cols): ("", "n")},
+        "col": {(rows,): ("m",), (rows, 1): ("m", "")},
+        "scalar": {(1,) * rank: ("",) * rank},
+    }
+    labels = allowed[mode].get(src.shape)
+    if labels is None:
+        raise _disagree(op, f"do not fit mode {mode!r}", _dst(op), src)
+    return labels
+
+
+def _reduce(op: Op) -> Axes:
+    dst, src = _dst(op), _region(op, 0)
+    rows, cols = _matrix(src)
+    kept, length = ("m", rows) if op.axis == "cols" else ("n", cols)
+    column = op.axis == "cols"
+    shapes: dict[tuple[int, ...], Labels] = {(length,): (kept,)}
+    if dst.buffer.scope is not Scope.GRID:  # a vector: row or column is the same
+        shapes |= {(1, length): ("", kept), (length, 1): (kept, "")}
+    shapes[(length, 1) if column else (1, length)] = (kept, "") if column else ("", kept)
+    labels = shapes.get(dst.shape)
+    if labels is None:
+        raise _disagree(op, f"do not fit: along {op.axis} there are {length} results", dst, src)
+    return Axes(op, labels, (_labels(src, "m", "n"),), {"m": rows, "n": cols})
+
+
+def _fill(op: Op) -> Axes:
+    dst = _dst(op)
+    rows, cols = _matrix(dst)
+    return Axes(op, _labels(dst, "m", "n"), (), {"m": rows, "n": cols})
+
+
+def _transpose(op: Op) -> Axes:
+    dst, src = _dst(op), _region(op, 0)
+    if dst.buffer is src.buffer:
+        raise KernelError(f"transpose: '{dst.buffer.name}' is both operands", loc=op.loc,
+                          hint="transpose into a block of its own")  # fmt: skip
+    if _matrix(src) != tuple(reversed(_matrix(dst))) or len(src.shape) != len(dst.shape):
+        raise _disagree(op, "are not each other's transpose", dst, src)
+    rows, cols = _matrix(src)
+    return Axes(op, ("n", "m"), (("m", "n"),), {"m": rows, "n": cols})
+
+
+_RULES = {
+    "gemm": _gemm,
+    "unary": _unary,
+    "binary": _binary,
+    "reduce": _reduce,
+    "fill": _fill,
+    "transpose": _transpose,
+}
+
+
+def identity_of_copy(op: Op) -> Op:
+    """An on-chip copy as what the EXEC engine does."""
+    dst, src = _dst(op), _region(op, 0)
+    if op.transposed:
+        return replace(op, name="transpose", transposed=False)
+    shapes = [[size for size in region.shape if size != 1] for region in (dst, src)]
+    if any(a != b for a, b in zip_longest(*shapes)):
+        raise _disagree(op, "do not have the same shape", dst, src)
+    return replace(op, name="unary", func="identity")

@@ -1,0 +1,290 @@
+"""infer_scope: where every buffer lives, which engine does what, and how much of it is inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from tileflow_tvm.errors import KernelError
+from tileflow_tvm.frontend.ops import OPS
+from tileflow_tvm.frontend.tile_ir import (
+    Affine,
+    Alloc,
+    Buffer,
+    Extent,
+    Group,
+    Loop,
+    Op,
+    Operand,
+    Program,
+    Region,
+    Scope,
+    Stmt,
+    Var,
+)
+from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.passes.block_shapes import Axes, Labels, axes_of, describe, identity_of_copy
+from tileflow_tvm.passes.ranges import maximum, minimum, show
+from tileflow_tvm.passes.scopes import assign_scopes, without_copies_in_dram
+from tileflow_tvm.passes.validity import (
+    Clash,
+    Clip,
+    Dim,
+    State,
+    after_loop,
+    allocated,
+    both,
+    carried,
+    clash_error,
+    clips_of,
+    needed,
+    overwrites,
+    write_clips,
+)
+
+
+def infer_scope(program: Program, machine: Machine) -> Program:
+    """Decide scopes, and carry the true extents of clipped loads through the program.
+
+        a = alloc((32, 32))          a = alloc((32, 32), scope="tile.grid")
+        copy(a, A[i*32:+32, :])      load(a, A[i*32:+32, :], extents=[min(100 - i*32, 32), 32])
+        relu(a)                      unary(a, func="relu", extents=[min(100 - i*32, 32), 32])
+
+    Requires: a tile-level program.
+    Ensures: every buffer has a scope; copies are loads, stores or identities; every operation
+    has its engine, extents and modes; shapes agree; on-chip regions lie inside their buffers and
+    begin at whole tiles; nothing on chip is read before it is written; a store writes only what
+    is valid. Everything else is a KernelError.
+    """
+    scopes = assign_scopes(program)
+    walker = _Walker(machine, scopes)
+    body = walker.block(program.body, {})
+    return replace(program, params=tuple(scopes[param] for param in program.params), body=body)
+
+
+@dataclass
+class _Walker:
+    machine: Machine
+    scopes: dict[Buffer, Buffer]
+    loops: list[Loop] = field(default_factory=list)
+    homes: dict[Buffer, tuple[Loop, ...]] = field(default_factory=dict)
+    """The loops around each allocation."""
+
+    def block(self, body: tuple[Stmt, ...], state: State) -> tuple[Stmt, ...]:
+        """`body` with everything inferred; `state` is what holds before, then after it."""
+        done: list[Stmt] = []
+        born: list[Buffer] = []
+        for stmt in body:
+            if isinstance(stmt, Alloc):
+                buffer = self.scopes[stmt.buffer]
+                born.append(buffer)
+                self.homes[buffer] = tuple(self.loops)
+                done.append(Alloc(buffer))
+            elif isinstance(stmt, Loop):
+                done.append(self._loop(stmt, state))
+            elif isinstance(stmt, Group):
+                done += self.block(stmt.body, state)
+            else:
+                done.append(self._op(stmt, state))
+        for buffer in born:
+            state.pop(buffer, None)
+        return tuple(done)
+
+    def _loop(self, loop: Loop, state: State) -> Loop:
+        """Repeats the body until what holds at the start of an iteration is what the iteration
+        before it left."""
+        self.loops.append(loop)
+        start = {buffer: state[buffer] for buffer in state if not overwrites(loop, buffer)}
+        while True:
+            end = dict(start)
+            body = self.block(loop.body, end)
+            again = carried(start, end, loop)
+            if again == start:
+                break
+            start = again
+        self.loops.pop()
+        left = after_loop(state, end, loop)
+        state.clear()
+        state.update(left)
+        return replace(loop, body=body)
+
+    # Operations.
+
+    def _op(self, op: Op, state: State) -> Op:
+        if op.name == "nop":
+            return op
+        if op.name == "copy":
+            without_copies_in_dram(op, self.scopes)
+        op = self._resolved(op)
+        for region in op.regions:
+            if region.buffer.scope.on_chip:
+                self._check_place(region, op)
+        axes = axes_of(op)
+        clips = self._read(axes, state)
+        op = replace(
+            axes.op, engine=OPS[op.name].engine,
+            extents=tuple(_extent(axes.sizes[axis], clips.get(axis)) for axis in axes.sizes),
+        )  # fmt: skip
+        if op.name == "store":
+            self._check_store(axes, clips)
+        else:
+            self._written(op, axes.dst, clips, state)
+        return op
+
+    def _resolved(self, op: Op) -> Op:
+        """`op` on buffers that have their scopes; copies as what they are."""
+
+        def scoped(operand: Operand) -> Operand:
+            if isinstance(operand, Region):
+                return replace(operand, buffer=self.scopes[operand.buffer])
+            return operand
+
+        assert op.dst is not None
+        dst = replace(op.dst, buffer=self.scopes[op.dst.buffer])
+        op = replace(op, dst=dst, srcs=tuple(scoped(src) for src in op.srcs))
+        if op.name != "copy":
+            return op
+        if dst.buffer.scope is Scope.DRAM:
+            return replace(op, name="store")
+        source = op.srcs[0]
+        assert isinstance(source, Region)
+        if source.buffer.scope is Scope.DRAM:
+            return replace(op, name="load")
+        return identity_of_copy(op)
+
+    def _check_place(self, region: Region, op: Op) -> None:
+        """On chip, nothing is clipped: a region lies inside its buffer, at whole tiles."""
+        buffer, tile = region.buffer, self.machine.tile
+        for axis, (start, size) in enumerate(zip(region.start, region.shape, strict=True)):
+            low, high = minimum(start, self.loops), maximum(start, self.loops)
+            if low is None or high is None or low < 0 or high + size > buffer.shape[axis]:
+                reach = "" if low is None or high is None else f", it reaches {low}..{high + size}"
+                raise KernelError(
+                    f"{op.name}: [{show(start)} : +{size}] is not inside dimension {axis} of the "
+                    f"block '{buffer.name}' {buffer.shape}{reach}",
+                    loc=op.loc, notes=allocated(buffer),
+                    hint="only slices of tensors in DRAM are clipped at the edge",
+                )  # fmt: skip
+            if buffer.scope is Scope.GRID and not _is_multiple(start, tile):
+                raise KernelError(
+                    f"{op.name}: a slice of '{buffer.name}' begins at {show(start)}, inside a tile",
+                    loc=op.loc, notes=allocated(buffer),
+                    hint=f"slices of matrices on chip begin at multiples of {tile}; "
+                         "vectors may be cut anywhere",
+                )  # fmt: skip
+
+    def _read(self, axes: Axes, state: State) -> dict[str, Dim]:
+        """How far each axis of the operation is inside, from its operands."""
+        op = axes.op
+        clips: dict[str, Dim] = {}
+        for src, labels in zip(op.srcs, axes.srcs, strict=True):
+            if not isinstance(src, Region):
+                continue
+            if src.buffer.scope is Scope.DRAM:
+                dims = self._tensor_clips(src, labels, op)
+            else:
+                dims = clips_of(src, state, self.loops, op)
+            self._meet(clips, labels, dims, op)
+        assert op.dst is not None
+        if op.name in ("gemm", "reduce") and not op.clear.always:
+            if op.clear.var is None:
+                dims = clips_of(op.dst, state, self.loops, op)
+                self._meet(clips, axes.dst, dims, op)
+            else:
+                self._check_first(op, op.clear.var, clips, axes.dst)
+        return clips
+
+    def _meet(self, clips: dict[str, Dim], labels: Labels, dims: Sequence[Dim], op: Op) -> None:
+        for label, dim in zip(labels, dims, strict=True):
+            met = both(clips.get(label), dim)
+            if not label:
+                continue
+            if isinstance(met, Clash):
+                raise clash_error(met, f"its extent {label}", op)
+            clips[label] = met
+
+    def _tensor_clips(self, region: Region, labels: Labels, op: Op) -> list[Clip | None]:
+        """Where a slice of a tensor in DRAM leaves the tensor."""
+        clips: list[Clip | None] = []
+        for axis, (start, size) in enumerate(zip(region.start, region.shape, strict=True)):
+            dim = region.buffer.shape[axis]
+            clip = needed(Clip(Affine(dim) - start, op.loc), size, self.loops)
+            low, high = minimum(start, self.loops), maximum(start, self.loops)
+            past = low is not None and low >= dim
+            before = high is not None and high + size <= 0
+            if dim and size and (past or before):
+                raise self._outside(region, axis, op, "never meets")
+            if not labels[axis] and (clip or low is None or low < 0):
+                raise self._outside(region, axis, op, "may leave")
+            clips.append(clip)
+        return clips
+
+    def _outside(self, region: Region, axis: int, op: Op, what: str) -> KernelError:
+        start, buffer = region.start[axis], region.buffer
+        return KernelError(
+            f"{op.name}: index [{show(start)} : +{region.shape[axis]}] {what} dimension {axis} of "
+            f"'{buffer.name}' {buffer.shape}",
+            loc=op.loc, notes=allocated(buffer),
+            hint="give the block a unit dimension for it, which is clipped" if what == "may leave"
+            else "check the slice's start against the tensor's shape",
+        )  # fmt: skip
+
+    def _check_first(self, op: Op, var: Var, clips: dict[str, Dim], labels: Labels) -> None:
+        """`clear=(var == 0)`: one sum over an enclosing loop, of blocks that are clipped alike."""
+        assert op.dst is not None
+        names = [loop.var for loop in self.loops]
+        if var not in names:
+            raise KernelError(f"{op.name}: clear=({var.name} == 0), which is not an enclosing loop",
+                              loc=op.loc)  # fmt: skip
+        inner = self.loops[names.index(var) :]
+        if inner[0] in self.homes.get(op.dst.buffer, ()):
+            raise KernelError(
+                f"{op.name}: '{op.dst.buffer.name}' is allocated inside the loop over {var.name} "
+                "that it accumulates over", loc=op.loc, notes=allocated(op.dst.buffer),
+                hint=f"allocate it outside the loop over {var.name}",
+            )  # fmt: skip
+        for label in labels:
+            clip = clips.get(label)
+            if isinstance(clip, Clip) and any(clip.depends_on(loop.var) for loop in inner):
+                clash = Clash(clip, None, "changes while it accumulates")
+                raise clash_error(clash, f"its extent {label}", op)
+
+    def _written(self, op: Op, labels: Labels, clips: dict[str, Dim], state: State) -> None:
+        assert op.dst is not None
+        accumulates = op.name in ("gemm", "reduce") and not op.clear.always
+        dims = tuple(clips.get(label) if label else None for label in labels)
+        write_clips(op.dst, dims, state, self.loops, accumulates=accumulates, loc=op.loc)
+
+    def _check_store(self, axes: Axes, clips: dict[str, Dim]) -> None:
+        """Everything that the store writes has to be valid."""
+        op = axes.op
+        assert op.dst is not None
+        tensor = self._tensor_clips(op.dst, axes.dst, op)
+        for label, outside in zip(axes.dst, tensor, strict=True):
+            clip = clips.get(label) if label else None
+            if not isinstance(clip, Clip):
+                continue
+            limit = outside.limit if outside else Affine(axes.sizes[label])
+            spare = minimum(clip.limit - limit, self.loops)
+            if spare is not None and spare >= 0:
+                continue
+            source = op.srcs[0]
+            raise KernelError(
+                f"store writes up to {show(limit)} of {describe(source)}, but only elements before "
+                f"{show(clip.limit)} are valid", loc=op.loc,
+                notes=(f"clipped by {clip.loc}",) if clip.loc else (),
+                hint=f"'{op.dst.buffer.name}' is larger than what the block was computed from",
+            )  # fmt: skip
+
+
+def _extent(size: int, clip: Dim) -> Extent:
+    if not isinstance(clip, Clip):
+        return Extent(size)
+    if clip.limit.is_const:
+        return Extent(max(0, min(clip.limit.const, size)))
+    return Extent(size, clip.limit)
+
+
+def _is_multiple(start: Affine, tile: int) -> bool:
+    return start.const % tile == 0 and all(step % tile == 0 for _, step in start.terms)
+
