@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tvm.script import tirx as T
@@ -229,18 +229,27 @@ def table(outcomes: list[Outcome]) -> Table:
     return result
 
 
-def inner_loop(asm: str) -> str:
-    """The innermost loop of a program text, and the source lines it names."""
+def inner_loop(asm: str) -> Table:
+    """The innermost loop of a program text, each instruction beside the source line it names."""
     lines = asm.splitlines()
-    heads = [index for index, line in enumerate(lines) if line.split()[:1] == ["loop"]]
-    depth = [len(lines[index]) - len(lines[index].lstrip()) for index in heads]
-    head = heads[depth.index(max(depth))]
-    tail = next(i for i in range(head, len(lines)) if lines[i].split()[:1] == ["end"])
-    return "\n".join(lines[head : tail + 1])
+    indent = [len(line) - len(line.lstrip()) for line in lines]
+    loops = [index for index, line in enumerate(lines) if line.split()[:1] == ["loop"]]
+    head = max(loops, key=lambda index: indent[index])
+    tail = next(i for i in range(head + 1, len(lines)) if indent[i] == indent[head])
+    result = Table(title="The inner loop of gemm_bias_relu, and the lines of kernels/gemm.py")
+    result.add_column("instruction")
+    result.add_column("line", justify="right")
+    result.add_column("source")
+    for line in lines[head : tail + 1]:
+        instruction, _, place = line[indent[head] :].partition("  @")
+        position, _, source = place.partition(";")
+        text = source.partition(":")[2].strip()
+        result.add_row(Text(instruction), position.split(":")[1], Text(text))
+    return result
 
 
 def main() -> int:
-    console = Console(width=max(100, Console().width))
+    console = Console(width=max(150, Console().width))
     images, labels = load_digits(return_X_y=True)
     seen, unseen, seen_labels, unseen_labels = train_test_split(
         (images / 16).astype(np.float32), labels, test_size=0.2, random_state=0, stratify=labels
@@ -256,8 +265,7 @@ def main() -> int:
                         gemm_bias_relu_reference(*layer))  # fmt: skip
     outcomes = [network, kernel]
     console.print(table(outcomes))
-    console.print("The inner loop of gemm_bias_relu, as the assembler prints it:")
-    console.print(Syntax(inner_loop(kernel.exe.asm), "text", background_color="default"))
+    console.print(inner_loop(kernel.exe.asm))
     faults = [fault for outcome in outcomes for fault in outcome.faults()]
     for fault in faults:
         console.print(f"[red]{fault}[/red]")

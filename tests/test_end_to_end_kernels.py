@@ -49,7 +49,8 @@ def test_the_text_names_the_lines_it_comes_from():
     asm = tf.compile(gemm_bias_relu(100, 70, 65)).asm
     gemms = [line for line in asm.splitlines() if line.split()[:1] == ["exec.gemm"]]
     assert len(gemms) == 1
-    assert re.search(r"gemm\.py:\d+", gemms[0])
+    assert re.search(r"@f\d+:\d+:\d+ .*T\.tf\.gemm\(acc, a, b, clear=p == 0\)", gemms[0])
+    assert re.search(r'\.file f\d+ ".*gemm\.py"', asm)
 
 
 PINNED = """
