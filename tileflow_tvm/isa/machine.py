@@ -210,13 +210,13 @@ def _toml_value(value: object) -> str:
 
 def _nearest(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, 1)
-    return f"did you mean '{close[0]}'" if close else f"known are {', '.join(known)}"
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
 
 
 def _load_builtin(name: str) -> Machine:
     if name not in Machine.names():
         nearest = _nearest(name, list(Machine.names()))
-        hint = f"{nearest}; a file is given by its path, ./{name}.toml"
+        hint = f"{nearest} (a file is given by its path, ./{name}.toml)"
         raise MachineError(f"no machine is called '{name}'", hint=hint)
     return _load_file(MACHINES_DIR / f"{name}.toml")
 
