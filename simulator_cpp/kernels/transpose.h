@@ -1,0 +1,68 @@
+// Transposition through registers, in squares of a vector's width.
+#pragma once
+
+#include "kernels/view.h"
+
+namespace tileflow {
+namespace {
+
+// Swaps the off-diagonal D x D squares of every 2D x 2D square, then those within.
+template <class V, int D = V::kWidth / 2>
+void transpose_square(typename V::F (&rows)[V::kWidth]) {
+  if constexpr (D > 0) {
+    for (int r = 0; r < V::kWidth; ++r) {
+      if (r & D) continue;
+      const auto upper = rows[r];
+      const auto lower = rows[r + D];
+      rows[r] = V::template mix<D>(upper, V::template swap<D>(lower));
+      rows[r + D] = V::template mix<D>(V::template swap<D>(upper), lower);
+    }
+    transpose_square<V, D / 2>(rows);
+  }
+}
+
+// dst[c * dst_stride + r] = src[r * src_stride + c] for a rows x cols rectangle.
+template <class V>
+void transpose_rectangle(const float* src, std::ptrdiff_t src_stride, float* dst,
+                         std::ptrdiff_t dst_stride, int rows, int cols) {
+  constexpr int kWidth = V::kWidth;
+  typename V::F square[kWidth];
+  for (int r = 0; r < rows; r += kWidth) {
+    const int height = min_of(kWidth, rows - r);
+    for (int c = 0; c < cols; c += kWidth) {
+      const int width = min_of(kWidth, cols - c);
+      const float* from = src + r * src_stride + c;
+      float* to = dst + c * dst_stride + r;
+      if (height == kWidth && width == kWidth) {
+        for (int i = 0; i < kWidth; ++i) square[i] = V::load(from + i * src_stride);
+        transpose_square<V>(square);
+        for (int i = 0; i < kWidth; ++i) V::store(to + i * dst_stride, square[i]);
+        continue;
+      }
+      const auto in = V::tail(width);
+      const auto out = V::tail(height);
+      for (int i = 0; i < kWidth; ++i) {
+        square[i] = i < height ? V::load(from + i * src_stride, in) : V::splat(0.0F);
+      }
+      transpose_square<V>(square);
+      for (int i = 0; i < width; ++i) V::store(to + i * dst_stride, square[i], out);
+    }
+  }
+}
+
+template <class V>
+void transpose(const TransposeArgs& args) {
+  const View src(args.src, args.n, args.tile);
+  const View dst(args.dst, args.m, args.tile);
+  for (int r = 0; r < args.m; r += args.tile) {
+    const int rows = min_of(args.tile, args.m - r);
+    for (int c = 0; c < args.n; c += args.tile) {
+      const int cols = min_of(args.tile, args.n - c);
+      transpose_rectangle<V>(src.at(r, c), src.rows.stride, dst.at(c, r), dst.rows.stride, rows,
+                             cols);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tileflow

@@ -1,0 +1,95 @@
+// Eight lanes of AVX2 with FMA; the vocabulary is that of vec_scalar.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace tileflow {
+namespace {
+
+struct Avx2 {
+  static constexpr int kWidth = 8;
+  static constexpr int kRegisters = 16;
+  using F = __m256;
+  using I = __m256i;
+  using M = __m256;
+  struct Tail {
+    I mask;
+    int n;
+  };
+
+  static Tail tail(int n) {
+    n = n < 0 ? 0 : n > kWidth ? kWidth : n;
+    const I lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return {_mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane), n};
+  }
+  static F load(const float* p) { return _mm256_loadu_ps(p); }
+  static F load(const float* p, Tail t) { return _mm256_maskload_ps(p, t.mask); }
+  static F load(const float* p, Tail t, F rest) {
+    return _mm256_blendv_ps(rest, load(p, t), _mm256_castsi256_ps(t.mask));
+  }
+  static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
+  // Masked stores are microcoded on some processors; two to four plain ones are not.
+  static void store(float* p, F v, Tail t) {
+    if (t.n == kWidth) return _mm256_storeu_ps(p, v);
+    __m128 rest = _mm256_castps256_ps128(v);
+    if (t.n & 4) {
+      _mm_storeu_ps(p, rest);
+      rest = _mm256_extractf128_ps(v, 1);
+      p += 4;
+    }
+    if (t.n & 2) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(p), rest);
+      rest = _mm_movehl_ps(rest, rest);
+      p += 2;
+    }
+    if (t.n & 1) _mm_store_ss(p, rest);
+  }
+
+  static F splat(float x) { return _mm256_set1_ps(x); }
+  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F sqrt(F a) { return _mm256_sqrt_ps(a); }
+  static F max_or_second(F a, F b) { return _mm256_max_ps(a, b); }
+  static F min_or_second(F a, F b) { return _mm256_min_ps(a, b); }
+  static M less(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+  static M unordered(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
+  static F select(M m, F yes, F no) { return _mm256_blendv_ps(no, yes, m); }
+  static bool any(M m) { return _mm256_movemask_ps(m) != 0; }
+
+  static I bits(F a) { return _mm256_castps_si256(a); }
+  static F from_bits(I a) { return _mm256_castsi256_ps(a); }
+  static I splat_bits(std::uint32_t x) { return _mm256_set1_epi32(static_cast<int>(x)); }
+  static I add(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I sub(I a, I b) { return _mm256_sub_epi32(a, b); }
+  static I bit_and(I a, I b) { return _mm256_and_si256(a, b); }
+  static I bit_or(I a, I b) { return _mm256_or_si256(a, b); }
+  static I bit_xor(I a, I b) { return _mm256_xor_si256(a, b); }
+  template <int N>
+  static I shl(I a) {
+    return _mm256_slli_epi32(a, N);
+  }
+  template <int N>
+  static I shr(I a) {
+    return _mm256_srai_epi32(a, N);
+  }
+  static F to_float(I a) { return _mm256_cvtepi32_ps(a); }
+
+  // Lane i takes lane i ^ D.
+  template <int D>
+  static F swap(F a) {
+    if constexpr (D == 4) {
+      return _mm256_permute2f128_ps(a, a, 1);
+    } else {
+      return _mm256_permute_ps(a, D == 2 ? 0x4E : 0xB1);
+    }
+  }
+  // Lanes whose number has bit D set take b, the others a.
+  template <int D>
+  static F mix(F a, F b) {
+    return _mm256_blend_ps(a, b, D == 4 ? 0xF0 : D == 2 ? 0xCC : 0xAA);
+  }
+};
+
+}  // namespace
+}  // namespace tileflow

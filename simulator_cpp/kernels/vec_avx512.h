@@ -1,0 +1,73 @@
+// Sixteen lanes of AVX-512F; the vocabulary is that of vec_scalar.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace tileflow {
+namespace {
+
+struct Avx512 {
+  static constexpr int kWidth = 16;
+  static constexpr int kRegisters = 32;
+  using F = __m512;
+  using I = __m512i;
+  using M = __mmask16;
+  using Tail = __mmask16;
+
+  static Tail tail(int n) {
+    n = n < 0 ? 0 : n > kWidth ? kWidth : n;
+    return static_cast<Tail>((1U << n) - 1);
+  }
+  static F load(const float* p) { return _mm512_loadu_ps(p); }
+  static F load(const float* p, Tail t) { return _mm512_maskz_loadu_ps(t, p); }
+  static F load(const float* p, Tail t, F rest) { return _mm512_mask_loadu_ps(rest, t, p); }
+  static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+  static void store(float* p, F v, Tail t) { _mm512_mask_storeu_ps(p, t, v); }
+
+  static F splat(float x) { return _mm512_set1_ps(x); }
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F sqrt(F a) { return _mm512_sqrt_ps(a); }
+  static F max_or_second(F a, F b) { return _mm512_max_ps(a, b); }
+  static F min_or_second(F a, F b) { return _mm512_min_ps(a, b); }
+  static M less(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static M unordered(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
+  static F select(M m, F yes, F no) { return _mm512_mask_blend_ps(m, no, yes); }
+  static bool any(M m) { return m != 0; }
+
+  static I bits(F a) { return _mm512_castps_si512(a); }
+  static F from_bits(I a) { return _mm512_castsi512_ps(a); }
+  static I splat_bits(std::uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
+  static I add(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I sub(I a, I b) { return _mm512_sub_epi32(a, b); }
+  static I bit_and(I a, I b) { return _mm512_and_si512(a, b); }
+  static I bit_or(I a, I b) { return _mm512_or_si512(a, b); }
+  static I bit_xor(I a, I b) { return _mm512_xor_si512(a, b); }
+  template <int N>
+  static I shl(I a) {
+    return _mm512_slli_epi32(a, N);
+  }
+  template <int N>
+  static I shr(I a) {
+    return _mm512_srai_epi32(a, N);
+  }
+  static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
+
+  template <int D>
+  static F swap(F a) {
+    if constexpr (D >= 4) {
+      return _mm512_shuffle_f32x4(a, a, D == 8 ? 0x4E : 0xB1);
+    } else {
+      return _mm512_permute_ps(a, D == 2 ? 0x4E : 0xB1);
+    }
+  }
+  template <int D>
+  static F mix(F a, F b) {
+    constexpr Tail kTakeB = D == 8 ? 0xFF00 : D == 4 ? 0xF0F0 : D == 2 ? 0xCCCC : 0xAAAA;
+    return _mm512_mask_blend_ps(kTakeB, a, b);
+  }
+};
+
+}  // namespace
+}  // namespace tileflow

@@ -1,0 +1,102 @@
+// Two vectors side by side as one of twice the width, so that the code of a wide level can be
+// tested on a processor that lacks it. The vocabulary is that of vec_scalar.h.
+#pragma once
+
+#include <cstdint>
+
+namespace tileflow {
+namespace {
+
+template <class V>
+struct Pair {
+  static constexpr int kHalf = V::kWidth;
+  static constexpr int kWidth = 2 * kHalf;
+  static constexpr int kRegisters = 32;
+  struct F {
+    typename V::F lo, hi;
+    friend F operator+(F a, F b) { return {a.lo + b.lo, a.hi + b.hi}; }
+    friend F operator-(F a, F b) { return {a.lo - b.lo, a.hi - b.hi}; }
+    friend F operator*(F a, F b) { return {a.lo * b.lo, a.hi * b.hi}; }
+    friend F operator/(F a, F b) { return {a.lo / b.lo, a.hi / b.hi}; }
+  };
+  struct I {
+    typename V::I lo, hi;
+  };
+  struct M {
+    typename V::M lo, hi;
+  };
+  struct Tail {
+    typename V::Tail lo, hi;
+  };
+
+  static Tail tail(int n) { return {V::tail(n), V::tail(n - kHalf)}; }
+  static F load(const float* p) { return {V::load(p), V::load(p + kHalf)}; }
+  static F load(const float* p, Tail t) {
+    return {V::load(p, t.lo), V::load(p + kHalf, t.hi)};
+  }
+  static F load(const float* p, Tail t, F rest) {
+    return {V::load(p, t.lo, rest.lo), V::load(p + kHalf, t.hi, rest.hi)};
+  }
+  static void store(float* p, F v) {
+    V::store(p, v.lo);
+    V::store(p + kHalf, v.hi);
+  }
+  static void store(float* p, F v, Tail t) {
+    V::store(p, v.lo, t.lo);
+    V::store(p + kHalf, v.hi, t.hi);
+  }
+
+  static F splat(float x) { return {V::splat(x), V::splat(x)}; }
+  static F fma(F a, F b, F c) { return {V::fma(a.lo, b.lo, c.lo), V::fma(a.hi, b.hi, c.hi)}; }
+  static F sqrt(F a) { return {V::sqrt(a.lo), V::sqrt(a.hi)}; }
+  static F max_or_second(F a, F b) {
+    return {V::max_or_second(a.lo, b.lo), V::max_or_second(a.hi, b.hi)};
+  }
+  static F min_or_second(F a, F b) {
+    return {V::min_or_second(a.lo, b.lo), V::min_or_second(a.hi, b.hi)};
+  }
+  static M less(F a, F b) { return {V::less(a.lo, b.lo), V::less(a.hi, b.hi)}; }
+  static M unordered(F a, F b) { return {V::unordered(a.lo, b.lo), V::unordered(a.hi, b.hi)}; }
+  static F select(M m, F yes, F no) {
+    return {V::select(m.lo, yes.lo, no.lo), V::select(m.hi, yes.hi, no.hi)};
+  }
+  static bool any(M m) { return V::any(m.lo) || V::any(m.hi); }
+
+  static I bits(F a) { return {V::bits(a.lo), V::bits(a.hi)}; }
+  static F from_bits(I a) { return {V::from_bits(a.lo), V::from_bits(a.hi)}; }
+  static I splat_bits(std::uint32_t x) { return {V::splat_bits(x), V::splat_bits(x)}; }
+  static I add(I a, I b) { return {V::add(a.lo, b.lo), V::add(a.hi, b.hi)}; }
+  static I sub(I a, I b) { return {V::sub(a.lo, b.lo), V::sub(a.hi, b.hi)}; }
+  static I bit_and(I a, I b) { return {V::bit_and(a.lo, b.lo), V::bit_and(a.hi, b.hi)}; }
+  static I bit_or(I a, I b) { return {V::bit_or(a.lo, b.lo), V::bit_or(a.hi, b.hi)}; }
+  static I bit_xor(I a, I b) { return {V::bit_xor(a.lo, b.lo), V::bit_xor(a.hi, b.hi)}; }
+  template <int N>
+  static I shl(I a) {
+    return {V::template shl<N>(a.lo), V::template shl<N>(a.hi)};
+  }
+  template <int N>
+  static I shr(I a) {
+    return {V::template shr<N>(a.lo), V::template shr<N>(a.hi)};
+  }
+  static F to_float(I a) { return {V::to_float(a.lo), V::to_float(a.hi)}; }
+
+  template <int D>
+  static F swap(F a) {
+    if constexpr (D == kHalf) {
+      return {a.hi, a.lo};
+    } else {
+      return {V::template swap<D>(a.lo), V::template swap<D>(a.hi)};
+    }
+  }
+  template <int D>
+  static F mix(F a, F b) {
+    if constexpr (D == kHalf) {
+      return {a.lo, b.hi};
+    } else {
+      return {V::template mix<D>(a.lo, b.lo), V::template mix<D>(a.hi, b.hi)};
+    }
+  }
+};
+
+}  // namespace
+}  // namespace tileflow

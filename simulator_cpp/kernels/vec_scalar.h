@@ -1,0 +1,69 @@
+// One lane: the reference that every wider level must equal bit for bit.
+//
+// The members below are the whole vocabulary that the kernels are written in. F holds floats, I
+// 32-bit integers, M a condition per lane, Tail the first n of the lanes. The types live in an
+// unnamed namespace so that what is instantiated with them stays in its own object file: code
+// built for a wider processor is then never picked by the linker for a narrower one.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+namespace tileflow {
+namespace {
+
+struct Scalar {
+  static constexpr int kWidth = 1;
+  static constexpr int kRegisters = 16;
+  using F = float;
+  using I = std::int32_t;
+  using M = bool;
+  using Tail = bool;
+
+  static Tail tail(int n) { return n > 0; }
+  static F load(const float* p) { return *p; }
+  static F load(const float* p, Tail t) { return t ? *p : 0.0F; }  // 0 in the other lanes
+  static F load(const float* p, Tail t, F rest) { return t ? *p : rest; }
+  static void store(float* p, F v) { *p = v; }
+  static void store(float* p, F v, Tail t) {
+    if (t) *p = v;
+  }
+
+  static F splat(float x) { return x; }
+  static F fma(F a, F b, F c) { return std::fma(a, b, c); }
+  static F sqrt(F a) { return std::sqrt(a); }
+  // Both give b where a or b is NaN and where both are zeros.
+  static F max_or_second(F a, F b) { return a > b ? a : b; }
+  static F min_or_second(F a, F b) { return a < b ? a : b; }
+  // False where a or b is NaN.
+  static M less(F a, F b) { return a < b; }
+  static M unordered(F a, F b) { return std::isunordered(a, b); }
+  static F select(M m, F yes, F no) { return m ? yes : no; }
+  static bool any(M m) { return m; }
+
+  static I bits(F a) { return std::bit_cast<I>(a); }
+  static F from_bits(I a) { return std::bit_cast<F>(a); }
+  static I splat_bits(std::uint32_t x) { return static_cast<I>(x); }
+  static I add(I a, I b) { return wrap(unsigned_of(a) + unsigned_of(b)); }
+  static I sub(I a, I b) { return wrap(unsigned_of(a) - unsigned_of(b)); }
+  static I bit_and(I a, I b) { return a & b; }
+  static I bit_or(I a, I b) { return a | b; }
+  static I bit_xor(I a, I b) { return a ^ b; }
+  template <int N>
+  static I shl(I a) {
+    return wrap(unsigned_of(a) << N);
+  }
+  template <int N>  // arithmetic
+  static I shr(I a) {
+    return a >> N;
+  }
+  static F to_float(I a) { return static_cast<F>(a); }
+
+ private:
+  static std::uint32_t unsigned_of(I a) { return static_cast<std::uint32_t>(a); }
+  static I wrap(std::uint32_t a) { return static_cast<I>(a); }
+};
+
+}  // namespace
+}  // namespace tileflow

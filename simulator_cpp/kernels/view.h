@@ -1,0 +1,60 @@
+// Where the elements of a matrix in SRAM are.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+
+#include "kernels/kernels.h"
+
+namespace tileflow {
+namespace {
+
+// The way along one side of a matrix: `stride` floats from an index to the next within a tile,
+// `tile_step` floats from a tile to the next.
+struct Axis {
+  std::ptrdiff_t stride, tile_step;
+  int tile, shift;
+
+  std::ptrdiff_t at(int i) const {
+    return (i >> shift) * tile_step + (i & (tile - 1)) * stride;
+  }
+  // Equal distances all along, not only within a tile.
+  bool uniform() const { return tile_step == stride * tile; }
+  // How many indices from i on, before `end`, are a stride apart.
+  int run(int i, int end) const {
+    const int edge = uniform() ? end : (i | (tile - 1)) + 1;
+    return (edge < end ? edge : end) - i;
+  }
+};
+
+struct View {
+  float* data;
+  Axis rows, cols;
+
+  // `width` is the number of columns, which spaces the rows of a matrix without a grid.
+  View(const Operand& operand, int width, int tile) : data(operand.data) {
+    const int shift = std::countr_zero(static_cast<unsigned>(tile));
+    const std::ptrdiff_t area = std::ptrdiff_t{tile} * tile;
+    if (operand.pitch > 0) {
+      rows = {tile, operand.pitch * area, tile, shift};
+      cols = {1, area, tile, shift};
+    } else {
+      rows = {width, std::ptrdiff_t{width} * tile, tile, shift};
+      cols = {1, tile, tile, shift};
+    }
+  }
+
+  float* at(int r, int c) const { return data + rows.at(r) + cols.at(c); }
+
+  View transposed() const {
+    View other = *this;
+    other.rows = cols;
+    other.cols = rows;
+    return other;
+  }
+};
+
+inline int min_of(int a, int b) { return a < b ? a : b; }
+
+}  // namespace
+}  // namespace tileflow
