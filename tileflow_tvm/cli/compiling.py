@@ -41,12 +41,16 @@ def add_commands(commands: Commands) -> None:
         "--dump-passes", metavar="DIR", help="put the kernel after each pass there, as TVMScript"
     )
     build.add_argument(
-        "--verify", action="store_true", help="check after each pass what it promises"
-    )
+        "--verify", action=argparse.BooleanOptionalAction, default=True,
+        help="prove that the program is free of races, deadlocks and stray accesses (on unless "
+             "--no-verify is given; a program with launch parameters is proven at each run)",
+    )  # fmt: skip
     check = add_command(
         commands, "check", check_kernel, does="compile a kernel, run it, and compare",
         details="Both engines must give the same bits, and every element must agree with the "
-                "function run by TVM's own LLVM back end.",
+                "function NAME_reference in the same file, which takes the inputs as float64 "
+                "arrays. Without one, a compute-level kernel is compared with what TVM's own "
+                "LLVM back end makes of it.",
         example="tileflow check mlp.py:mlp --seed 7",
     )  # fmt: skip
     _add_kernel(check)
@@ -81,7 +85,8 @@ def compile_kernel(args: argparse.Namespace) -> None:
 
     source, _ = split_kernel(args.kernel)
     check_outputs([args.output, args.asm], [source])
-    exe = compile(find_kernel(args.kernel, args.shape), args.machine, dump_passes=args.dump_passes)
+    kernel = find_kernel(args.kernel, args.shape)
+    exe = compile(kernel.func, args.machine, dump_passes=args.dump_passes, verify=args.verify)
     asm = STANDARD if args.output is None and args.asm is None else args.asm
     contents = {}
     if args.output is not None:
@@ -110,7 +115,13 @@ def check_kernel(args: argparse.Namespace) -> None:
     from tileflow_tvm.cli.kernels import find_kernel
 
     kernel = find_kernel(args.kernel, args.shape)
-    report = tf.check(kernel, machine=args.machine, seed=args.seed, **dict(args.scalars))
+    report = tf.check(
+        kernel.func,
+        oracle=kernel.oracle,
+        machine=args.machine,
+        seed=args.seed,
+        **dict(args.scalars),
+    )
     if args.json:
         print_json(_as_json(args, report))
     elif not args.quiet:

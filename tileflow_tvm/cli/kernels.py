@@ -7,6 +7,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,18 @@ from tileflow_tvm.errors import KernelError, Loc, TileflowError
 Shape = tuple[tuple[str, int], ...]
 """Arguments of a function that makes a kernel: (name, or "" by position; value)."""
 
+ORACLE_SUFFIX = "_reference"
+"""A function of the kernel's name and this suffix, in the same file, is its oracle."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A PrimFunc or IRModule, and what it should compute, where its file says so: a function of
+    the inputs in float64 that returns the outputs."""
+
+    func: Any
+    oracle: Callable[..., Any] | None
+
 
 def split_kernel(text: str) -> tuple[str, str]:
     """`gemm.py:relu` -> ("gemm.py", "relu"); without a name the second is empty."""
@@ -26,45 +39,46 @@ def split_kernel(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def find_kernel(text: str, shape: Shape = ()) -> Any:
-    """The PrimFunc or IRModule that `FILE.py:NAME` means; without a name, the file's only one.
+def find_kernel(text: str, shape: Shape = ()) -> Kernel:
+    """What `FILE.py:NAME` means; without a name, the file's only kernel.
 
-    A name may also be a function that makes a kernel from the numbers in `shape`.
+    NAME is a PrimFunc or an IRModule, or a function that makes one from the numbers in `shape`.
     """
     path, name = split_kernel(text)
     module = _run_file(path)
-    if not name:
-        name = _only_kernel(module, path)
+    name = name or _only_kernel(module, path)
     value = vars(module).get(name)
     if value is None:
         raise KernelError(f"{path} defines no '{name}'", hint=_listing(module))
-    if _is_kernel(value):
-        if shape:
-            raise KernelError(f"{path}:{name} is a kernel already; it takes no --shape")
-        return value
-    if not callable(value):
-        raise KernelError(
-            f"{path}:{name} is a {type(value).__name__}, not a kernel", hint=_listing(module)
-        )
-    made = _make(value, path, name, shape)
-    if not _is_kernel(made):
-        raise KernelError(f"{path}:{name} returned a {type(made).__name__}, not a kernel")
-    return made
+    if not _is_kernel(value):
+        if not callable(value):
+            raise KernelError(
+                f"{path}:{name} is no kernel but of type {type(value).__name__}",
+                hint=_listing(module),
+            )
+        value = _make(value, path, name, shape)
+    elif shape:
+        raise KernelError(f"{path}:{name} is a kernel already; it takes no --shape")
+    oracle = vars(module).get(name + ORACLE_SUFFIX)
+    return Kernel(value, oracle if callable(oracle) else None)
 
 
 def _make(maker: Callable[..., Any], path: str, name: str, shape: Shape) -> Any:
     positional = [value for key, value in shape if not key]
     named = {key: value for key, value in shape if key}
     try:
-        signature = inspect.signature(maker)
-        signature.bind(*positional, **named)
+        inspect.signature(maker).bind(*positional, **named)
     except (TypeError, ValueError) as error:
-        signature_text = str(signature) if "signature" in locals() else "(...)"
         raise KernelError(
-            f"{path}:{name}{signature_text} makes a kernel: {error}",
+            f"{path}:{name} is a function: {error}",
             hint="give it numbers with --shape 64,96 or --shape m=64,n=96",
         ) from error
-    return _guarded(path, lambda: maker(*positional, **named))
+    made = _guarded(path, lambda: maker(*positional, **named))
+    if not _is_kernel(made):
+        raise KernelError(
+            f"{path}:{name} returned no kernel but a value of type {type(made).__name__}"
+        )
+    return made
 
 
 def _is_kernel(value: Any) -> bool:
