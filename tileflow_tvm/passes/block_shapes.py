@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from tileflow_tvm.errors import KernelError
-from tileflow_tvm.frontend.tile_ir import Buffer, Op, Operand, Region, Scope
+from tileflow_tvm.frontend.tile_ir import Buffer, Op, Operand, Program, Region, Scope
 
 Labels = tuple[str, ...]
 """For each dimension of a region "m", "n" or "k", or "" for a unit dimension that is none."""
@@ -27,11 +27,33 @@ class Axes:
     sizes: dict[str, int]
 
 
-def axes_of(op: Op) -> Axes:
-    """The axes of `op`; KernelError where shapes disagree."""
+def axes_of(op: Op, per_row: frozenset[Buffer] = frozenset()) -> Axes:
+    """The axes of `op`; KernelError where shapes disagree.
+
+    `per_row` are the vectors with one element for each row of something: they are not taken for
+    rows where shapes leave both open.
+    """
     if op.name in ("load", "store"):
         return _transfer(op)
+    if op.name == "binary" and not op.modes:
+        op = replace(op, modes=tuple(_mode(op, src, per_row) for src in op.srcs))
     return _RULES[op.name](op)
+
+
+def per_row_vectors(program: Program) -> frozenset[Buffer]:
+    """Vectors that hold results of reductions along the columns, or what is made of them."""
+    found: set[Buffer] = set()
+    size = -1
+    while size < len(found):
+        size = len(found)
+        for op in program.ops:
+            if op.dst is None or len(op.dst.shape) != 1:
+                continue
+            sources = {src.buffer for src in op.srcs if isinstance(src, Region)}
+            reduced = op.name == "reduce" and op.axis == "cols"
+            if reduced or (op.name in ("unary", "binary", "copy") and sources & found):
+                found.add(op.dst.buffer)
+    return frozenset(found)
 
 
 def describe(region: Operand) -> str:
@@ -158,16 +180,15 @@ def _unary(op: Op) -> Axes:
 
 def _binary(op: Op) -> Axes:
     dst = _dst(op)
-    modes = op.modes or tuple(_mode(op, src) for src in op.srcs)
-    if modes == ("imm", "imm"):
+    if op.modes == ("imm", "imm"):
         raise KernelError(f"binary {op.func} of two numbers", loc=op.loc,
                           hint="compute it in the script and use T.tf.fill")  # fmt: skip
-    labels = tuple(_labels_as(op, src, mode) for src, mode in zip(op.srcs, modes, strict=True))
+    labels = tuple(_labels_as(op, src, mode) for src, mode in zip(op.srcs, op.modes, strict=True))
     rows, cols = _matrix(dst)
-    return Axes(replace(op, modes=modes), _labels(dst, "m", "n"), labels, {"m": rows, "n": cols})
+    return Axes(op, _labels(dst, "m", "n"), labels, {"m": rows, "n": cols})
 
 
-def _mode(op: Op, src: Operand) -> str:
+def _mode(op: Op, src: Operand, per_row: frozenset[Buffer]) -> str:
     """How `src` meets dst, by NumPy's rules; a vector as long as dst has rows is a column."""
     if not isinstance(src, Region):
         return "imm"
@@ -177,6 +198,11 @@ def _mode(op: Op, src: Operand) -> str:
     if _matrix(src) == (1, 1):
         return "scalar"
     if _matrix(src) == (1, cols):
+        if src.shape == (rows,) and src.buffer in per_row:
+            raise _disagree(
+                op, "leave open whether the vector is a row or a column", _dst(op), src,
+                hint=f'say modes=["full", "col"] (or "row"), or allocate it as ({rows}, 1)',
+            )  # fmt: skip
         return "row"
     if src.shape in ((rows,), (rows, 1)):
         return "col"

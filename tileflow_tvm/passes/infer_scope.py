@@ -23,7 +23,14 @@ from tileflow_tvm.frontend.tile_ir import (
     Var,
 )
 from tileflow_tvm.isa.machine import Machine
-from tileflow_tvm.passes.block_shapes import Axes, Labels, axes_of, describe, identity_of_copy
+from tileflow_tvm.passes.block_shapes import (
+    Axes,
+    Labels,
+    axes_of,
+    describe,
+    identity_of_copy,
+    per_row_vectors,
+)
 from tileflow_tvm.passes.ranges import maximum, minimum, show
 from tileflow_tvm.passes.scopes import assign_scopes, without_copies_in_dram
 from tileflow_tvm.passes.validity import (
@@ -57,7 +64,7 @@ def infer_scope(program: Program, machine: Machine) -> Program:
     is valid. Everything else is a KernelError.
     """
     scopes = assign_scopes(program)
-    walker = _Walker(machine, scopes)
+    walker = _Walker(machine, scopes, frozenset(scopes[b] for b in per_row_vectors(program)))
     body = walker.block(program.body, {})
     return replace(program, params=tuple(scopes[param] for param in program.params), body=body)
 
@@ -66,6 +73,7 @@ def infer_scope(program: Program, machine: Machine) -> Program:
 class _Walker:
     machine: Machine
     scopes: dict[Buffer, Buffer]
+    per_row: frozenset[Buffer]
     loops: list[Loop] = field(default_factory=list)
     homes: dict[Buffer, tuple[Loop, ...]] = field(default_factory=dict)
     """The loops around each allocation."""
@@ -119,7 +127,7 @@ class _Walker:
         for region in op.regions:
             if region.buffer.scope.on_chip:
                 self._check_place(region, op)
-        axes = axes_of(op)
+        axes = axes_of(op, self.per_row)
         clips = self._read(axes, state)
         op = replace(
             axes.op, engine=OPS[op.name].engine,
