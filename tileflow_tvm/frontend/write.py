@@ -8,6 +8,7 @@ from typing import Any
 import tvm
 from tvm import ir, tirx
 from tvm.ir import Range
+from tvm.sym import Analyzer
 from tvm.tirx import FloatImm, PrimFunc
 from tvm.tirx.exec_scope import ExecScope
 from tvm.tirx.stmt import ForKind
@@ -61,6 +62,7 @@ class _Writer:
         self._vars: dict[Var, ir.Var] = {}
         self._buffers: dict[Buffer, ir.Var] = {}
         self._scope = ExecScope("thread")
+        self._analyzer = Analyzer()
 
     def func(self, program: Program) -> PrimFunc:
         params: list[ir.Var] = []
@@ -95,12 +97,14 @@ class _Writer:
         if isinstance(stmt, Alloc):
             return self._alloc(stmt.buffer)
         assert isinstance(stmt, Group)
-        return tirx.AttrStmt(imm(0), GROUP_ATTR, imm(1), self._body(stmt.body))
+        return tirx.AttrStmt(0, GROUP_ATTR, imm(1), self._body(stmt.body))
 
     def _loop(self, loop: Loop) -> Any:
         var = tirx.Var(loop.var.name, "int32")
         self._vars[loop.var] = var
         extent = to_expr(loop.extent, self._vars)
+        if loop.extent.terms:  # in the parser's order of terms
+            extent = self._analyzer.simplify(extent)
         notes = {STAGES: loop.stages} if loop.stages else None
         return tirx.For(var, imm(0), extent, ForKind.SERIAL, self._body(loop.body),
                         annotations=notes, span=span_of(loop.loc))  # fmt: skip
@@ -161,5 +165,7 @@ def _is_default(key: str, value: Any) -> bool:
 
 
 def _buffer_var(buffer: Buffer, scope: str) -> ir.Var:
-    return tirx.decl_buffer(buffer.shape, buffer.dtype, buffer.name, scope=scope,
+    # TVM prints a dense buffer of shape (1,) as a scalar variable, which does not parse back.
+    layout = None if buffer.shape == (1,) else "default"
+    return tirx.decl_buffer(buffer.shape, buffer.dtype, buffer.name, scope=scope, layout=layout,
                             span=span_of(buffer.loc))  # fmt: skip
