@@ -62,6 +62,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _EXCERPT_WIDTH = 96
+LONGEST_LINE = 1 << 20
+"""Characters; a line with two of the longest names, each of them escaped, is shorter."""
 
 
 def lines(text: str, file: str) -> Iterator[Line]:
@@ -81,6 +83,9 @@ def lines(text: str, file: str) -> Iterator[Line]:
 
 
 def _tokens(row: str, file: str, number: int) -> list[Token]:
+    if len(row) > LONGEST_LINE:
+        what = f"the line has {len(row)} characters, more than {LONGEST_LINE}"
+        raise _error(file, number, row[:_EXCERPT_WIDTH], what, 1, "")
     tokens = []
     at = 0
     while at < len(row):

@@ -37,6 +37,7 @@ _MOST_DECIMALS = 64
 """Constants up to this many elements are printed as numbers, larger ones in hex."""
 
 _LARGEST_SOURCE = 1 << 22
+_LONGEST_NOTE = 160
 
 
 def disassemble(program: Program, *, sources: bool = True) -> str:
@@ -230,7 +231,7 @@ class _Sources:
         if loc.file not in self.files:
             self.files[loc.file] = self._read(Path(loc.file))
         rows = self.files[loc.file]
-        text = rows[loc.line - 1].strip() if 0 < loc.line <= len(rows) else ""
+        text = rows[loc.line - 1].strip()[:_LONGEST_NOTE] if 0 < loc.line <= len(rows) else ""
         return "".join(char if char.isprintable() else " " for char in text)
 
     @staticmethod

@@ -8,7 +8,6 @@ The choice `func` is part of the mnemonic (`exec.unary.relu`), two semaphores ar
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from functools import cache
 
@@ -123,11 +122,16 @@ def f32_text(bits: int) -> str:
         return "nan" if bits == QUIET_NAN else f"{bits:#010x}"
     if value in (float("inf"), float("-inf")):
         return str(value)
-    digits = next(d for d in range(1, 10) if f32_bits(float(f"{value:.{d}g}")) == bits)
-    text = f"{value:.{digits}g}"
-    if "e" not in text:
-        text = text if "." in text else f"{text}.0"
-    return text
+    texts = (f"{value:.{digits}g}" for digits in range(1, 10))
+    text = next(text for text in texts if _reads_back(text, bits))
+    return text if "." in text or "e" in text else f"{text}.0"
+
+
+def _reads_back(text: str, bits: int) -> bool:
+    try:
+        return parse_f32(text) == bits
+    except ValueError:  # fewer digits of the largest numbers overflow
+        return False
 
 
 QUIET_NAN = 0x7FC00000
@@ -144,6 +148,6 @@ def parse_f32(text: str) -> int:
     if text == "nan":
         return QUIET_NAN
     try:
-        return struct.unpack("<I", struct.pack("<f", float(text)))[0]  # type: ignore[no-any-return]
+        return f32_bits(float(text))
     except OverflowError:
         raise ValueError(f"{text} overflows float32") from None

@@ -127,7 +127,8 @@ def test_isa_reference_is_current():
 
 def test_machine_reference_is_current():
     page = (ROOT / "doc/machine.md").read_text(encoding="utf-8")
-    assert page == machine_page(), "run: python -m tileflow_tvm.isa.generate --machine-doc doc/machine.md"
+    command = "python -m tileflow_tvm.isa.generate --machine-doc doc/machine.md"
+    assert page == machine_page(), f"run: {command}"
 
 
 def test_the_generator_runs_without_an_installation(tmp_path):
@@ -164,9 +165,12 @@ def _printing_program(words: list[tuple[Insn, int]]) -> str:
         lines.append(f"    show(check({lo:#x}ull, {hi:#x}ull).fault == Fault::kNone); (void)v;")
         lines += [f"    show(v.{field.name});" for field in row.fields]
         lines.append('    std::puts(""); }')
-    lines += [f"  show(check({0xFE:#x}, 0).fault == Fault::kOpcode);",
-              "  show(check(0x1, 1).fault == Fault::kStray);",
-              "  show(check(0x20, std::uint64_t{3} << 4).fault == Fault::kChoice);", "}"]  # fmt: skip
+    lines += [
+        "  show(check(0xFE, 0).fault == Fault::kOpcode);",
+        "  show(check(0x1, 1).fault == Fault::kStray);",
+        "  show(check(0x20, std::uint64_t{3} << 4).fault == Fault::kChoice);",
+        "}",
+    ]
     return "\n".join(lines)
 
 

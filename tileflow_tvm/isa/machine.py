@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
+import importlib
 import os
 import re
 import struct
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,13 +263,11 @@ def _find_key(text: str, key: str, path: Path) -> Loc:
 
 
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[import-not-found, no-redef]
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values: dict[str, Any] = toml.loads(text)
+        return values
+    except toml.TOMLDecodeError as error:
         place = re.search(r"at line (\d+), column (\d+)", str(error))
         last = text.count("\n") + 1
         loc = Loc(str(path), int(place[1]), int(place[2])) if place else Loc(str(path), last)
