@@ -149,13 +149,12 @@ def triangular(A: T.Buffer((90, 90), "float32"), C: T.Buffer((90, 90), "float32"
 def launched(A: T.Buffer((4, 64, 64), "float32"), n: T.int32, C: T.Buffer((64, 64), "float32")):
     for i in range(1, n):
         row = i * 8 - 8
-        t = T.alloc_buffer((8, 64))
         for b in range(4):
             u = T.alloc_buffer((8, 64))
             T.tf.load(u, A[b, row : row + 8, 0:64])
-            if_first = T.alloc_buffer((8, 64))
-            T.tf.identity(if_first, u, scale=2.0, bias=-0.5)
-            T.tf.store(C[row : row + 8, 0:64], if_first)
+            v = T.alloc_buffer((8, 64))
+            T.tf.identity(v, u, scale=2.0, bias=-0.5)
+            T.tf.store(C[row : row + 8, 0:64], v)
 
 
 KERNELS = [gemm_bias_relu, softmax, triangular, launched]
@@ -294,7 +293,7 @@ def test_roles_follow_from_reads_and_writes():
     @T.prim_func
     def kernel(
         a: T.Buffer((32,), "float32"), b: T.Buffer((32,), "float32"),
-        c: T.Buffer((32,), "float32"), d: T.Buffer((32,), "float32"),
+        c: T.Buffer((32,), "float32"), d: T.Buffer((32,), "float32"),  # noqa: ARG001
     ):  # fmt: skip
         t = T.alloc_buffer((32,))
         T.tf.load(t, a)

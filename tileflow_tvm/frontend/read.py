@@ -21,6 +21,7 @@ from tvm.tirx.tile_primitive import TilePrimitiveCall
 
 from tileflow_tvm.errors import KernelError, Loc
 from tileflow_tvm.frontend.affine import AffineReader
+from tileflow_tvm.frontend.language import register
 from tileflow_tvm.frontend.location import loc_of
 from tileflow_tvm.frontend.ops import (
     ADDRESS,
@@ -57,6 +58,8 @@ _HARMLESS = ("pragma_", "disable_unroll")
 """Loop annotations about how another target should emit the loop."""
 _SCOPES = {"global": Scope.UNKNOWN, SCRATCH_SCOPE: Scope.DRAM,
            Scope.GRID.value: Scope.GRID, Scope.VEC.value: Scope.VEC}  # fmt: skip
+
+register()
 
 
 def read(func: PrimFunc) -> Program:
@@ -128,11 +131,16 @@ class _Reader:
         if str(param.ty).removeprefix("T.") not in _INTEGERS:
             raise KernelError(
                 f"parameter '{param.name}' is neither a tensor nor an integer",
-                loc=loc_of(param), hint="pass a float as a tensor of shape (1,)",
+                loc=self._head(), hint="pass a float as a tensor of shape (1,)",
             )  # fmt: skip
         var = Var(param.name, scalar=True)
         self.index.bind(param, var)
         return var
+
+    def _head(self) -> Loc | None:
+        """About where the parameters are; TVM keeps no place for scalar ones."""
+        tensors = [param for param in self.func.params if isinstance(param.ty, BufferType)]
+        return next((loc_of(node) for node in (*tensors, self.func.body) if loc_of(node)), None)
 
     # Statements.
 
