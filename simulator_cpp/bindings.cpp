@@ -1,0 +1,226 @@
+// The Python module tileflow_tvm._sim: converts, and nothing else.
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fault.h"
+#include "isa.h"
+#include "kernels/bindings_kernels.h"
+#include "parker.h"
+#include "session.h"
+
+namespace py = pybind11;
+
+namespace tileflow {
+namespace {
+
+constexpr std::int64_t kNsBetweenSignalChecks = 50'000'000;
+
+// Lets Python handle Ctrl-C while the interpreter lock is released.
+class SignalPoll {
+ public:
+  void operator()() {
+    const std::int64_t now = now_ns();
+    if (now - last_ < kNsBetweenSignalChecks) return;
+    last_ = now;
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  }
+
+ private:
+  std::int64_t last_ = now_ns();
+};
+
+const char* name_of(FaultKind kind) {
+  switch (kind) {
+    case FaultKind::kBinary: return "binary";
+    case FaultKind::kVerify: return "verify";
+    case FaultKind::kRun: return "run";
+    case FaultKind::kCall: return "call";
+  }
+  return "run";
+}
+
+py::object pc_or_none(std::int64_t pc) {
+  return pc == kNoPc ? py::object(py::none()) : py::object(py::int_(pc));
+}
+
+void raise_fault(const py::handle& type, const Fault& fault) {
+  py::object error = type(fault.message());
+  error.attr("kind") = name_of(fault.kind());
+  error.attr("pc") = pc_or_none(fault.pc());
+  error.attr("other_pc") = pc_or_none(fault.other_pc());
+  error.attr("message") = fault.message();
+  PyErr_SetObject(type.ptr(), error.ptr());
+}
+
+[[noreturn]] void bad_call(const Argument& arg, const std::string& what) {
+  throw Fault(FaultKind::kCall, "'" + arg.name + "' " + what);
+}
+
+float* memory_of(const Argument& arg, const py::handle& object) {
+  if (!py::isinstance<py::array_t<float>>(object)) bad_call(arg, "is to be a float32 array");
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  const std::vector<std::int64_t> shape(array.shape(), array.shape() + array.ndim());
+  if (shape != arg.shape) bad_call(arg, "has another shape than the program's argument");
+  if ((array.flags() & py::array::c_style) == 0) bad_call(arg, "is not C-contiguous");
+  if (reinterpret_cast<std::uintptr_t>(array.data()) % alignof(float) != 0) {
+    bad_call(arg, "is not aligned");
+  }
+  if (arg.role != isa::Role::kIn && !array.writeable()) bad_call(arg, "is read-only");
+  // Inputs are only read: decoding refuses stores into them.
+  return const_cast<float*>(static_cast<const float*>(array.data()));
+}
+
+// What is written must not share memory with any other array.
+void check_apart(const Program& program, const std::vector<float*>& args) {
+  const auto end = [&](std::size_t i) { return args[i] + program.args[i].bytes / kItemBytes; };
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    if (program.args[i].role == isa::Role::kIn) continue;
+    for (std::size_t j = 0; j < args.size(); ++j) {
+      if (i == j || args[i] >= end(j) || args[j] >= end(i)) continue;
+      if (program.args[i].bytes == 0 || program.args[j].bytes == 0) continue;
+      bad_call(program.args[i], "shares memory with '" + program.args[j].name + "'");
+    }
+  }
+}
+
+std::vector<float*> memories_of(const Program& program, const py::sequence& arrays) {
+  if (arrays.size() != program.args.size()) {
+    throw Fault(FaultKind::kCall, "the program takes " + std::to_string(program.args.size()) +
+                                      " arrays, not " + std::to_string(arrays.size()));
+  }
+  std::vector<float*> args;
+  for (std::size_t i = 0; i < program.args.size(); ++i) {
+    args.push_back(memory_of(program.args[i], py::object(arrays[i])));
+  }
+  check_apart(program, args);
+  return args;
+}
+
+EngineChoice engine_named(const std::string& name) {
+  if (name == "auto") return EngineChoice::kAuto;
+  if (name == "sequential") return EngineChoice::kSequential;
+  if (name == "threaded") return EngineChoice::kThreaded;
+  throw Fault(FaultKind::kCall, "no engine '" + name + "'; there are: auto, sequential, threaded");
+}
+
+py::dict stats_of(const Program& program, const RunReport& report) {
+  py::dict instructions;
+  for (const isa::RowInfo& row : isa::kRows) {
+    const auto count = report.counters.instructions[static_cast<std::size_t>(row.opcode)];
+    if (count != 0) instructions[py::str(std::string(row.mnemonic))] = count;
+  }
+  py::dict dram_bytes;
+  for (std::size_t i = 0; i < program.tensors.size(); ++i) {
+    const std::int64_t loaded = report.counters.loaded_elements[i] * kItemBytes;
+    const std::int64_t stored = report.counters.stored_elements[i] * kItemBytes;
+    if (loaded == 0 && stored == 0) continue;
+    py::dict ways;
+    ways["load"] = loaded;
+    ways["store"] = stored;
+    dram_bytes[py::str(program.tensors[i].name)] = ways;
+  }
+  py::dict stats;
+  stats["engine"] = report.engine;
+  stats["simd"] = report.level;
+  stats["instructions"] = instructions;
+  stats["dram_bytes"] = dram_bytes;
+  stats["flops"] = report.counters.flops;
+  stats["wall_ns"] = report.wall_ns;
+  stats["overlap_ns"] = report.overlap_ns;
+  stats["verify_ns"] = report.verify_ns;
+  return stats;
+}
+
+py::dict run(Session& session, const py::sequence& arrays, std::vector<std::int64_t> scalars,
+             const std::string& engine, const std::string& level, bool verify, int threads,
+             std::int64_t hand_over) {
+  const RunRequest request{.args = memories_of(session.program(), arrays),
+                           .scalars = std::move(scalars),
+                           .engine = engine_named(engine),
+                           .level = level,
+                           .verify = verify,
+                           .threading = {threads, hand_over}};
+  const Poll poll = SignalPoll();
+  const RunReport report = [&] {
+    const py::gil_scoped_release release;
+    return session.run(request, poll);
+  }();
+  return stats_of(session.program(), report);
+}
+
+std::unique_ptr<Session> decode(const py::bytes& file) {
+  const std::string_view view = file;
+  return std::make_unique<Session>(
+      std::span(reinterpret_cast<const std::uint8_t*>(view.data()), view.size()));
+}
+
+template <std::size_t N>
+py::tuple names(const std::array<std::string_view, N>& all) {
+  py::tuple tuple(N);
+  for (std::size_t i = 0; i < N; ++i) tuple[i] = py::str(std::string(all[i]));
+  return tuple;
+}
+
+void bind_program(py::module_& module) {
+  py::class_<Session>(module, "Program", "A decoded .bin. Several threads may run it at once.")
+      .def(py::init(&decode), py::arg("file"))
+      .def(
+          "verify",
+          [](Session& session, const std::vector<std::int64_t>& scalars) {
+            const Poll poll = SignalPoll();
+            const py::gil_scoped_release release;
+            return session.verify(scalars, poll);
+          },
+          py::arg("scalars") = std::vector<std::int64_t>(),
+          "Proves the program for these launch scalars; the ns it took, 0 where it was proven.")
+      .def("run", &run, py::arg("arrays"), py::arg("scalars") = std::vector<std::int64_t>(),
+           py::arg("engine") = "auto", py::arg("level") = "", py::arg("verify") = true,
+           py::kw_only(), py::arg("threads") = 0, py::arg("hand_over") = -1,
+           "Runs on float32 arrays, one for each argument; `out` and `inout` ones are written.\n"
+           "`threads` and `hand_over` are for tests of the threaded engine: how many threads, and\n"
+           "after how many instructions to wait for them (-1: never).");
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_sim, module) {
+  module.doc() = "Decodes, verifies and runs programs.";
+  // The module keeps the type alive; a fault is raised only while it is there.
+  static const py::handle fault_type =
+      PyErr_NewException("tileflow_tvm._sim.Fault", PyExc_Exception, nullptr);
+  module.add_object("Fault", fault_type);
+  py::register_exception_translator([](std::exception_ptr error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const Fault& fault) {
+      raise_fault(fault_type, fault);
+    }
+  });
+  bind_program(module);
+  module.def(
+      "levels",
+      [] {
+        std::vector<std::string> all;
+        for (const Kernels* kernels : available_kernels()) all.emplace_back(kernels->level);
+        return all;
+      },
+      "The SIMD levels of this processor, slowest first.");
+  module.def(
+      "default_level", [] { return std::string(find_kernels("").level); },
+      "The level a run uses unless it is told: TILEFLOW_SIMD, or the fastest.");
+  module.attr("ISA_FINGERPRINT") = isa::kIsaFingerprint;
+  module.attr("UNARY_FUNCS") = names(isa::kUnaryFuncNames);
+  module.attr("BINARY_FUNCS") = names(isa::kBinaryFuncNames);
+  module.attr("REDUCE_FUNCS") = names(isa::kReduceFuncNames);
+  bind_kernels(module);
+}
+
+}  // namespace tileflow

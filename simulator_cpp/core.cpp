@@ -1,0 +1,163 @@
+#include "core.h"
+
+#include <algorithm>
+
+namespace tileflow {
+namespace {
+
+// A product of more operations is done in pieces, so that a run can be interrupted: some 10 ms.
+constexpr std::int64_t kFlopsAtOnce = std::int64_t{1} << 30;
+
+float* storage_of(const Program& program, const Memory& memory, const Tensor& tensor) {
+  switch (tensor.storage) {
+    case isa::StorageKind::kArg: return memory.args[tensor.index];
+    case isa::StorageKind::kConst:
+      // Never written through: decoding refuses stores into constants.
+      return const_cast<float*>(program.constant_data.data()) +
+             program.constants[tensor.index].offset / kItemBytes;
+    case isa::StorageKind::kScratch: return memory.scratch;
+  }
+  return nullptr;
+}
+
+int narrow(std::int64_t extent) { return static_cast<int>(extent); }
+
+}  // namespace
+
+void Counters::add(const Counters& other) {
+  const auto add_all = [](auto& into, const auto& from) {
+    std::transform(into.begin(), into.end(), from.begin(), into.begin(), std::plus<>());
+  };
+  add_all(instructions, other.instructions);
+  add_all(loaded_elements, other.loaded_elements);
+  add_all(stored_elements, other.stored_elements);
+  flops += other.flops;
+}
+
+Core::Core(const Program& program, const Kernels& kernels, const Memory& memory, const Poll* poll)
+    : kernels_(kernels),
+      program_(program),
+      sram_(memory.sram),
+      poll_(poll),
+      tile_(program.tile()),
+      counters_(program) {
+  for (const Tensor& tensor : program.tensors) {
+    tensors_.push_back(storage_of(program, memory, tensor) + tensor.offset / kItemBytes);
+  }
+}
+
+void Core::operator()(const GemmUse& use) {
+  const GemmArgs args{.dst = operand(use.dst),
+                      .lhs = operand(use.lhs),
+                      .rhs = operand(use.rhs),
+                      .m = narrow(use.m),
+                      .n = narrow(use.n),
+                      .k = narrow(use.k),
+                      .tile = tile_,
+                      .clear = use.clear,
+                      .lhs_transposed = use.insn.ta,
+                      .rhs_transposed = use.insn.tb};
+  const std::int64_t flops = 2 * use.m * use.n * use.k;
+  counters_.flops += flops;
+  effort_ += flops / 32;
+  const bool grids = use.dst.pitch != 0 && use.lhs.pitch != 0 && use.rhs.pitch != 0;
+  if (flops > kFlopsAtOnce && grids && poll_ != nullptr) {
+    gemm_in_pieces(args);
+  } else {
+    kernels_.gemm(args);
+  }
+}
+
+// Bands of one row of tiles; every element of dst has the same sums in the same order.
+void Core::gemm_in_pieces(const GemmArgs& args) {
+  const std::int64_t tile_size = std::int64_t{tile_} * tile_;
+  for (int row = 0; row < args.m; row += tile_) {
+    const std::int64_t tiles = row / tile_;
+    GemmArgs band = args;
+    band.m = std::min(tile_, args.m - row);
+    band.dst.data += tiles * args.dst.pitch * tile_size;
+    band.lhs.data += tiles * (args.lhs_transposed ? 1 : args.lhs.pitch) * tile_size;
+    kernels_.gemm(band);
+    (*poll_)();
+  }
+}
+
+void Core::operator()(const UnaryUse& use) {
+  kernels_.unary[static_cast<std::size_t>(use.insn.func)]({.dst = operand(use.dst),
+                                                           .src = operand(use.src),
+                                                           .m = narrow(use.dst.rows),
+                                                           .n = narrow(use.dst.cols),
+                                                           .tile = tile_,
+                                                           .scale = use.insn.scale,
+                                                           .bias = use.insn.bias});
+  count_elements(use.dst.rows * use.dst.cols);
+}
+
+void Core::operator()(const BinaryUse& use) {
+  kernels_.binary[static_cast<std::size_t>(use.insn.func)](
+      {.dst = operand(use.dst),
+       .lhs = operand(use.lhs),
+       .rhs = operand(use.rhs),
+       .lmode = static_cast<Mode>(use.insn.lmode),
+       .rmode = static_cast<Mode>(use.insn.rmode),
+       .imm = use.insn.imm,
+       .m = narrow(use.dst.rows),
+       .n = narrow(use.dst.cols),
+       .tile = tile_});
+  count_elements(use.dst.rows * use.dst.cols);
+}
+
+void Core::operator()(const ReduceUse& use) {
+  kernels_.reduce[static_cast<std::size_t>(use.insn.func)](
+      {.dst = operand(use.dst),
+       .src = operand(use.src),
+       .m = narrow(use.src.rows),
+       .n = narrow(use.src.cols),
+       .tile = tile_,
+       .along_cols = use.insn.axis == isa::Axis::kCols,
+       .clear = use.clear});
+  count_elements(use.src.rows * use.src.cols);
+}
+
+void Core::operator()(const FillUse& use) {
+  kernels_.fill({.dst = operand(use.dst),
+                 .m = narrow(use.dst.rows),
+                 .n = narrow(use.dst.cols),
+                 .tile = tile_,
+                 .value = use.insn.value});
+  effort_ += use.dst.rows * use.dst.cols / 8;
+}
+
+void Core::operator()(const TransposeUse& use) {
+  kernels_.transpose({.dst = operand(use.dst),
+                      .src = operand(use.src),
+                      .m = narrow(use.src.rows),
+                      .n = narrow(use.src.cols),
+                      .tile = tile_});
+  effort_ += use.dst.rows * use.dst.cols;
+}
+
+std::int64_t Core::move(const DmaUse& use, DmaFn kernel) {
+  const Tensor& tensor = program_.tensors[use.tensor];
+  effort_ += use.sram.rows * use.sram.cols / 2;
+  return kernel({.sram = operand(use.sram).data,
+                 .pitch = use.sram.pitch,
+                 .tile = tile_,
+                 .tensor = tensors_[use.tensor],
+                 .rank = tensor.rank,
+                 .shape = tensor.shape,
+                 .strides = tensor.strides,
+                 .coords = use.coords,
+                 .box = use.access.dims,
+                 .fill = use.fill});
+}
+
+void Core::operator()(const LoadUse& use) {
+  counters_.loaded_elements[use.tensor] += move(use, kernels_.load);
+}
+
+void Core::operator()(const StoreUse& use) {
+  counters_.stored_elements[use.tensor] += move(use, kernels_.store);
+}
+
+}  // namespace tileflow

@@ -1,0 +1,103 @@
+// A program as the container holds it, validated and predecoded.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "isa.h"
+#include "kernels/kernels.h"
+
+namespace tileflow {
+
+inline constexpr int kEngines = 3;             // LOAD, EXEC, STORE
+inline constexpr std::int64_t kItemBytes = 4;  // of f32, the only element type
+
+// Index of an engine in arrays of kEngines, and its bit in an EngineMask.
+constexpr int index_of(isa::Engine engine) { return static_cast<int>(engine) - 1; }
+using EngineMask = std::uint8_t;
+constexpr EngineMask mask_of(isa::Engine engine) {
+  return static_cast<EngineMask>(1U << index_of(engine));
+}
+inline constexpr EngineMask kAllEngines = (1U << kEngines) - 1;
+inline constexpr EngineMask kMasks = kAllEngines + 1;
+
+inline constexpr std::uint8_t kNone = isa::kNoRegister;
+
+// An instruction with what the walk needs at hand.
+struct Op {
+  isa::Insn insn;
+  isa::Opcode opcode = isa::Opcode::kHalt;
+  isa::Engine engine = isa::Engine::kSequencer;
+  std::uint8_t depth = 0;  // loops that are open around it
+  std::array<std::uint8_t, 2> waits{kNone, kNone}, posts{kNone, kNone};
+  std::uint32_t match = 0;  // of a loop: its end; of an end: its loop
+
+  template <class T>
+  const T& as() const {
+    return *std::get_if<T>(&insn);
+  }
+};
+
+struct Argument {
+  std::string name;
+  isa::Role role{};
+  std::vector<std::int64_t> shape;
+  std::int64_t bytes = 0;
+};
+
+struct Tensor {
+  std::string name;
+  isa::StorageKind storage{};
+  std::uint32_t index = 0;  // of the argument or constant
+  std::int64_t offset = 0;  // of element (0, ..., 0) in the storage, in bytes
+  int rank = 0;
+  std::array<std::int64_t, kMaxRank> shape{}, strides{};  // strides in elements
+};
+
+struct AccessPattern {
+  std::vector<BoxDim> dims;
+  std::int64_t rows = 1, cols = 1;
+};
+
+struct Constant {
+  std::string name;
+  std::int64_t offset = 0;  // in Program::constant_data
+  std::int64_t bytes = 0;
+};
+
+struct Program {
+  std::string name, machine_name;
+  isa::Machine machine;
+  std::vector<Argument> args;
+  std::vector<std::string> scalars;
+  std::vector<Tensor> tensors;
+  std::vector<AccessPattern> accesses;
+  std::vector<Constant> constants;
+  std::vector<float> constant_data;  // offsets are multiples of 16
+  std::int64_t scratch_bytes = 0;
+  std::vector<Op> ops;                         // one a pc; the last is halt
+  std::array<std::uint32_t, 64> sem_counts{};  // before the program starts
+
+  // next[mask][pc]: the first op at or after pc that the walk of these engines must execute.
+  // Loops without anything to do for them are left out.
+  std::array<std::vector<std::uint32_t>, kMasks> next;
+
+  int tile() const { return static_cast<int>(machine.tile); }
+  std::int64_t sram_bytes() const { return machine.sram_bytes; }
+};
+
+std::string_view mnemonic_of(isa::Opcode opcode);
+
+// Parses and validates a container. Throws Fault (kBinary).
+std::shared_ptr<const Program> parse_program(std::span<const std::uint8_t> file);
+
+// Steps of the parse, one file each.
+void check_tensors(const Program& program);                              // tensors.cpp
+void decode_text(std::span<const std::uint8_t> text, Program& program);  // text.cpp
+
+}  // namespace tileflow

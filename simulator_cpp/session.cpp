@@ -1,0 +1,124 @@
+#include "session.h"
+
+#include <cstring>
+#include <new>
+
+#include "fault.h"
+#include "parker.h"
+
+namespace tileflow {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kMostProofs = 4096;
+
+}  // namespace
+
+Buffers::Floats Buffers::allocate(std::size_t bytes) {
+  // Room for a whole vector behind the last element.
+  const std::size_t size = (bytes / kAlignment + 2) * kAlignment;
+  Floats memory(static_cast<float*>(std::aligned_alloc(kAlignment, size)));
+  if (!memory) {
+    throw Fault(FaultKind::kRun, "cannot allocate " + std::to_string(bytes) + " bytes");
+  }
+  return memory;
+}
+
+Buffers::Buffers(const Program& program)
+    : sram_bytes_(static_cast<std::size_t>(program.sram_bytes())),
+      scratch_bytes_(static_cast<std::size_t>(program.scratch_bytes)),
+      sram_(allocate(sram_bytes_)),
+      scratch_(allocate(scratch_bytes_)) {}
+
+void Buffers::poison() {
+  std::memset(sram_.get(), 0xFF, sram_bytes_);
+  std::memset(scratch_.get(), 0xFF, scratch_bytes_);
+}
+
+const Kernels& find_kernels(const std::string& level) {
+  const char* from_environment = std::getenv("TILEFLOW_SIMD");
+  std::string wanted = level;
+  if (wanted.empty() && from_environment != nullptr) wanted = from_environment;
+  const auto available = available_kernels();
+  if (wanted.empty()) return *available.back();
+  std::string names;
+  for (const Kernels* kernels : available) {
+    if (wanted == kernels->level) return *kernels;
+    names += (names.empty() ? "" : ", ") + std::string(kernels->level);
+  }
+  throw Fault(FaultKind::kRun, (level.empty() ? "TILEFLOW_SIMD: " : "") +
+                                   std::string("no SIMD level '") + wanted +
+                                   "' on this processor; there are: " + names);
+}
+
+void Session::check_scalars(const std::vector<std::int64_t>& scalars) const {
+  if (scalars.size() == program_->scalars.size()) return;
+  throw Fault(FaultKind::kCall, "the program has " + std::to_string(program_->scalars.size()) +
+                                    " launch scalars, not " + std::to_string(scalars.size()));
+}
+
+std::optional<Work> Session::proof_for(const std::vector<std::int64_t>& scalars) {
+  const std::lock_guard lock(mutex_);
+  const auto found = proofs_.find(scalars);
+  return found == proofs_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::int64_t Session::verify(const std::vector<std::int64_t>& scalars, const Poll& poll) {
+  check_scalars(scalars);
+  if (proof_for(scalars)) return 0;
+  const std::int64_t start = now_ns();
+  const Work work = tileflow::verify(*program_, scalars, poll);
+  const std::int64_t time = now_ns() - start;
+  const std::lock_guard lock(mutex_);
+  if (proofs_.size() >= kMostProofs) proofs_.clear();
+  proofs_.emplace(scalars, work);
+  return time;
+}
+
+std::unique_ptr<Buffers> Session::take_buffers() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (spare_) return std::move(spare_);
+  }
+  return std::make_unique<Buffers>(*program_);
+}
+
+void Session::give_back(std::unique_ptr<Buffers> buffers) {
+  const std::lock_guard lock(mutex_);
+  spare_ = std::move(buffers);
+}
+
+RunReport Session::run(const RunRequest& request, const Poll& poll) {
+  check_scalars(request.scalars);
+  const Kernels& kernels = find_kernels(request.level);
+  std::int64_t verify_ns = 0;
+  if (request.verify) verify_ns = verify(request.scalars, poll);
+  const std::optional<Work> proof = proof_for(request.scalars);
+  bool threaded = request.engine == EngineChoice::kThreaded;
+  if (threaded && !proof) {
+    throw Fault(FaultKind::kRun, "the threaded engine runs only programs that were verified");
+  }
+  if (request.engine == EngineChoice::kAuto) {
+    threaded = proof && threads_pay(*proof) && usable_processors() > 1;
+  }
+  std::unique_ptr<Buffers> buffers = take_buffers();
+  if (!proof) buffers->poison();
+  const Launch launch{*program_,
+                      request.scalars,
+                      kernels,
+                      {buffers->sram(), buffers->scratch(), request.args},
+                      poll};
+  const std::int64_t start = now_ns();
+  Outcome outcome = threaded ? run_threaded(launch, request.threading)
+                             : run_sequential(launch, proof.has_value());
+  const std::int64_t wall_ns = now_ns() - start;
+  give_back(std::move(buffers));
+  return {threaded ? "threaded" : "sequential",
+          kernels.level,
+          std::move(outcome.counters),
+          wall_ns,
+          outcome.overlap_ns,
+          verify_ns};
+}
+
+}  // namespace tileflow

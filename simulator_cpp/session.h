@@ -1,0 +1,84 @@
+// A decoded program together with what is known about it: proofs, and memory to run in.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engines.h"
+#include "program.h"
+#include "verify.h"
+
+namespace tileflow {
+
+// On-chip memory and scratch of one run.
+class Buffers {
+ public:
+  explicit Buffers(const Program& program);
+  float* sram() const { return sram_.get(); }
+  float* scratch() const { return scratch_.get(); }
+  // Quiet NaNs, so that a program that was not verified does not see what an earlier run left.
+  void poison();
+
+ private:
+  struct Free {
+    void operator()(float* memory) const { std::free(memory); }
+  };
+  using Floats = std::unique_ptr<float[], Free>;
+  static Floats allocate(std::size_t bytes);
+
+  std::size_t sram_bytes_, scratch_bytes_;
+  Floats sram_, scratch_;
+};
+
+enum class EngineChoice : std::uint8_t { kAuto, kSequential, kThreaded };
+
+struct RunRequest {
+  std::vector<float*> args;
+  std::vector<std::int64_t> scalars;
+  EngineChoice engine = EngineChoice::kAuto;
+  std::string level;  // of the kernels; empty: TILEFLOW_SIMD, else the fastest
+  bool verify = true;
+  Threading threading;
+};
+
+struct RunReport {
+  const char* engine;
+  const char* level;
+  Counters counters;
+  std::int64_t wall_ns = 0, overlap_ns = 0, verify_ns = 0;
+};
+
+// Several threads may use one session.
+class Session {
+ public:
+  explicit Session(std::span<const std::uint8_t> file) : program_(parse_program(file)) {}
+
+  const Program& program() const { return *program_; }
+  // Proves the program for these scalars unless it was. The time it took, in ns.
+  std::int64_t verify(const std::vector<std::int64_t>& scalars, const Poll& poll);
+  RunReport run(const RunRequest& request, const Poll& poll);
+
+ private:
+  void check_scalars(const std::vector<std::int64_t>& scalars) const;
+  std::optional<Work> proof_for(const std::vector<std::int64_t>& scalars);
+  std::unique_ptr<Buffers> take_buffers();
+  void give_back(std::unique_ptr<Buffers> buffers);
+
+  std::shared_ptr<const Program> program_;
+  std::mutex mutex_;  // of what follows
+  std::map<std::vector<std::int64_t>, Work> proofs_;
+  std::unique_ptr<Buffers> spare_;
+};
+
+// The kernels of a level of this processor. Throws Fault (kRun) that names the levels there are.
+const Kernels& find_kernels(const std::string& level);
+
+}  // namespace tileflow

@@ -1,0 +1,143 @@
+#include "shadow.h"
+
+#include <algorithm>
+
+namespace tileflow {
+namespace {
+
+constexpr int kSmallestPage = 16;  // log2
+constexpr std::int64_t kMostPages = std::int64_t{1} << 16;
+
+}  // namespace
+
+Shadow::Shadow(std::int64_t bytes, bool written)
+    : bytes_(bytes), from_start_(written), page_shift_(kSmallestPage) {
+  while (bytes_ >> page_shift_ >= kMostPages) ++page_shift_;
+  pages_.resize(static_cast<std::size_t>((bytes_ >> page_shift_) + 1));
+}
+
+Shadow::Page& Shadow::page(std::int64_t index) {
+  Page& page = pages_[static_cast<std::size_t>(index)];
+  if (page.empty()) {
+    page.push_back({.begin = 0, .writer = from_start_ ? kFromStart : kNobody});
+  }
+  return page;
+}
+
+template <bool kWrite>
+std::optional<Conflict> Shadow::visit(std::int64_t lo, std::int64_t hi, const Access& access) {
+  while (lo < hi) {
+    const std::int64_t index = lo >> page_shift_;
+    const std::int64_t start = index << page_shift_;
+    const std::int64_t end = std::min(hi, start + (std::int64_t{1} << page_shift_));
+    auto conflict = visit_page<kWrite>(index, static_cast<std::uint32_t>(lo - start),
+                                       static_cast<std::uint32_t>(end - start), access);
+    if (conflict) [[unlikely]] {
+      conflict->lo += start;
+      conflict->hi += start;
+      return conflict;
+    }
+    lo = end;
+  }
+  return std::nullopt;
+}
+
+// The index of the segment that begins at `at`, made from segment `near` that contains it.
+std::size_t Shadow::split(Page& page, std::size_t near, std::uint32_t at) {
+  if (page[near].begin == at) return near;
+  Segment upper = page[near];
+  upper.begin = at;
+  page.insert(page.begin() + static_cast<std::ptrdiff_t>(near) + 1, upper);
+  return near + 1;
+}
+
+template <bool kWrite>
+std::optional<Conflict> Shadow::check(const Segment& segment, const Access& access) {
+  using enum Conflict::Kind;
+  const auto unordered = [&](int engine, const Stamp& stamp) {
+    return engine != access.engine && stamp.number() > access.clock[engine];
+  };
+  if (segment.writer == kNobody) {
+    if (!kWrite) return Conflict{.kind = kUnwritten};
+  } else if (segment.writer != kFromStart && unordered(segment.writer, segment.written)) {
+    return Conflict{.kind = kRace, .other_writes = true, .other_pc = segment.written.pc()};
+  }
+  if constexpr (kWrite) {
+    for (int engine = 0; engine < kEngines; ++engine) {
+      if (!unordered(engine, segment.reads[engine])) continue;
+      return Conflict{.kind = kRace, .other_pc = segment.reads[engine].pc()};
+    }
+  }
+  return std::nullopt;
+}
+
+template <bool kWrite>
+std::optional<Conflict> Shadow::visit_page(std::int64_t index, std::uint32_t lo, std::uint32_t hi,
+                                           const Access& access) {
+  Page& page = this->page(index);
+  const auto after = std::ranges::upper_bound(page, lo, {}, &Segment::begin);
+  std::size_t first = static_cast<std::size_t>(after - page.begin()) - 1;
+  const auto end_of_segment = [&](std::size_t i) {
+    return i + 1 < page.size() ? page[i + 1].begin : std::numeric_limits<std::uint32_t>::max();
+  };
+  std::size_t last = first;  // one after the last segment touched
+  do {
+    auto conflict = check<kWrite>(page[last], access);
+    if (conflict) [[unlikely]] {
+      conflict->lo = std::max(lo, page[last].begin);
+      conflict->hi = std::min(hi, end_of_segment(last));
+      return conflict;
+    }
+    ++last;
+  } while (end_of_segment(last - 1) < hi);
+
+  // Cut at both ends, so that [first, last) is exactly [lo, hi).
+  const std::size_t begin = split(page, first, lo);
+  last += begin - first;
+  first = begin;
+  const std::uint32_t page_end = static_cast<std::uint32_t>(std::min<std::int64_t>(
+      std::int64_t{1} << page_shift_, std::numeric_limits<std::uint32_t>::max()));
+  if (end_of_segment(last - 1) > hi && hi < page_end) split(page, last - 1, hi);
+
+  if constexpr (kWrite) {
+    page[first] = {
+        .begin = lo, .writer = static_cast<std::int8_t>(access.engine), .written = access.stamp};
+    page.erase(page.begin() + static_cast<std::ptrdiff_t>(first) + 1,
+               page.begin() + static_cast<std::ptrdiff_t>(last));
+    last = first + 1;
+  } else {
+    for (std::size_t i = first; i < last; ++i) page[i].reads[access.engine] = access.stamp;
+  }
+
+  // Join equal neighbours, the ones outside included.
+  const std::size_t from = first > 0 ? first - 1 : 0;
+  const std::size_t to = std::min(last + 1, page.size());
+  std::size_t kept = from;
+  for (std::size_t i = from + 1; i < to; ++i) {
+    if (!page[i].same_history(page[kept])) page[++kept] = page[i];
+  }
+  page.erase(page.begin() + static_cast<std::ptrdiff_t>(kept) + 1,
+             page.begin() + static_cast<std::ptrdiff_t>(to));
+  return std::nullopt;
+}
+
+template std::optional<Conflict> Shadow::visit<false>(std::int64_t, std::int64_t, const Access&);
+template std::optional<Conflict> Shadow::visit<true>(std::int64_t, std::int64_t, const Access&);
+
+std::optional<std::int64_t> Shadow::first_unwritten(std::int64_t lo, std::int64_t hi) const {
+  if (from_start_ || lo >= hi) return std::nullopt;
+  for (std::int64_t index = lo >> page_shift_; index << page_shift_ < hi; ++index) {
+    const Page& page = pages_[static_cast<std::size_t>(index)];
+    const std::int64_t start = index << page_shift_;
+    if (page.empty()) return std::max(lo, start);
+    for (std::size_t i = 0; i < page.size(); ++i) {
+      const std::int64_t begin = start + page[i].begin;
+      const std::int64_t end = i + 1 < page.size() ? start + page[i + 1].begin
+                                                   : start + (std::int64_t{1} << page_shift_);
+      if (page[i].writer == kNobody && begin < hi && end > lo) return std::max(lo, begin);
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace tileflow

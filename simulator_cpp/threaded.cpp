@@ -1,0 +1,193 @@
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <memory>
+#include <system_error>
+#include <thread>
+#include <vector>
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+#include "crew.h"
+#include "engines.h"
+#include "host.h"
+#include "pacer.h"
+
+namespace tileflow {
+namespace {
+
+using isa::Engine;
+
+// Waits are mostly shorter than this; sleeping and being woken costs about as much.
+constexpr std::int64_t kSpinNs = 100'000;
+constexpr auto kSleep = std::chrono::milliseconds(20);
+
+class ThreadedRun {
+ public:
+  ThreadedRun(const Launch& launch, int threads, std::int64_t hand_over)
+      : launch_(launch),
+        threads_(threads),
+        hand_over_(hand_over),
+        walker_(launch.program, launch.scalars, kAllEngines),
+        core_(launch.program, launch.kernels, launch.memory, &launch.poll) {
+    std::ranges::copy(launch.program.sem_counts, posted_.begin());
+  }
+
+  Outcome run() {
+    Crew& crew = Crew::of_process();
+    // Where the crew is at work for somebody else, this run needs no threads to be right.
+    const auto claim = crew.try_claim();
+    if (threads_ > 1 && claim) call_workers(crew);
+    if (!run_alone()) run_together(crew);
+    Outcome outcome{core_.counters(), shared_.overlap.total_ns()};
+    for (const auto& host : hosts_) {
+      for (const Runner& runner : host->runners()) outcome.counters.add(runner.core().counters());
+    }
+    return outcome;
+  }
+
+ private:
+  void call_workers(Crew& crew) {
+    shared_.spin_ns = threads_ <= usable_processors() ? kSpinNs : 0;
+    try {
+      for (int i = 0; i + 1 < threads_; ++i) workers_.push_back(&crew.worker(i));
+    } catch (const std::system_error&) {  // no more threads to be had
+      workers_.clear();
+    }
+    for (Worker* worker : workers_) worker->offer(shared_.spin_ns);
+  }
+
+  bool workers_are_ready(Crew& crew, std::int64_t executed) const {
+    const auto ready = [&] {
+      return std::ranges::all_of(workers_, [](const Worker* w) { return w->accepted(); });
+    };
+    if (workers_.empty()) return false;
+    if (hand_over_ < 0) return ready();
+    if (executed < hand_over_) return false;
+    while (!crew.caller().wait(0, kSleep, ready)) launch_.poll();
+    return true;
+  }
+
+  // In program order, until the end (true) or until the workers are awake (false).
+  bool run_alone() {
+    Pacer pacer(launch_.poll);
+    Crew& crew = Crew::of_process();
+    try {
+      for (std::int64_t executed = 0; !workers_are_ready(crew, executed); ++executed) {
+        const Op* op = walker_.next();
+        if (op == nullptr && walker_.done()) {
+          take_back_offers();
+          return true;
+        }
+        if (op == nullptr) {
+          launch_.poll();
+          continue;
+        }
+        for (const std::uint8_t sem : op->waits) ++taken_[sem];
+        core_.execute<false>(*op, walker_);
+        for (const std::uint8_t sem : op->posts) ++posted_[sem];
+        pacer.step(core_);
+      }
+    } catch (...) {
+      take_back_offers();
+      throw;
+    }
+    return false;
+  }
+
+  void take_back_offers() {
+    for (Worker* worker : workers_) worker->take_back();
+    workers_.clear();
+  }
+
+  void run_together(Crew& crew) {
+    make_hosts(crew);
+    std::vector<Host*> hosts;
+    for (const auto& host : hosts_) hosts.push_back(host.get());
+    const auto run_host = [this, hosts](Host* host) {
+      try {
+        host->run();
+      } catch (...) {
+        shared_.fail(std::current_exception(), hosts);
+      }
+    };
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      workers_[i]->start([run_host, host = hosts[i + 1]] { run_host(host); });
+    }
+    run_host(hosts.front());
+    const auto all_idle = [&] {
+      return std::ranges::all_of(workers_, [](const Worker* worker) { return worker->idle(); });
+    };
+    while (!crew.caller().wait(shared_.spin_ns, kSleep, all_idle)) {
+      try {
+        launch_.poll();
+      } catch (...) {
+        shared_.fail(std::current_exception(), hosts);
+      }
+    }
+    shared_.rethrow();
+  }
+
+  // EXEC is the calling thread's; LOAD and STORE share a thread where there are two in all.
+  void make_hosts(Crew& crew) {
+    for (std::size_t sem = 0; sem < posted_.size(); ++sem) {
+      shared_.channels[sem].posted.store(posted_[sem]);
+    }
+    hosts_.push_back(
+        std::make_unique<Host>(shared_, crew.caller(), OverlapClock::kCompute, &launch_.poll));
+    for (Worker* worker : workers_) {
+      hosts_.push_back(
+          std::make_unique<Host>(shared_, worker->parker(), OverlapClock::kDma, nullptr));
+    }
+    const std::array<Host*, kEngines> host_of = {hosts_[1].get(), hosts_.front().get(),
+                                                 hosts_.back().get()};
+    // STORE first: it gives back what compute waits for.
+    for (const Engine engine : {Engine::kStore, Engine::kLoad, Engine::kExec}) {
+      Walker walker = walker_;
+      walker.restrict_to(mask_of(engine));
+      const Poll* poll = engine == Engine::kExec ? &launch_.poll : nullptr;
+      host_of[index_of(engine)]->add(Runner(
+          std::move(walker), Core(launch_.program, launch_.kernels, launch_.memory, poll), taken_));
+    }
+    for (const Op& op : launch_.program.ops) {
+      for (const std::uint8_t sem : op.waits) {
+        if (sem != kNone) shared_.waiter[sem] = host_of[index_of(op.engine)];
+      }
+    }
+  }
+
+  const Launch& launch_;
+  int threads_;
+  std::int64_t hand_over_;
+  Walker walker_;  // of all engines, until the hand-over
+  Core core_;
+  TokenCounts posted_{}, taken_{};
+  std::vector<Worker*> workers_;
+  Shared shared_;
+  std::vector<std::unique_ptr<Host>> hosts_;
+};
+
+}  // namespace
+
+int usable_processors() {
+#ifdef __linux__
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+bool threads_pay(const Work& work) {
+  // Rough rates; only the order of magnitude counts.
+  const std::int64_t exec_ns = work.flops / 64 + work.exec_elements / 4 + 50 * work.instructions;
+  const std::int64_t dma_ns = work.dma_bytes / 8 + 50 * work.instructions;
+  return std::min(exec_ns, dma_ns) > kSpinNs / 2;
+}
+
+Outcome run_threaded(const Launch& launch, Threading threading) {
+  const int wanted = threading.threads != 0 ? threading.threads : usable_processors();
+  return ThreadedRun(launch, std::clamp(wanted, 1, kEngines), threading.hand_over).run();
+}
+
+}  // namespace tileflow
