@@ -1,0 +1,167 @@
+"""`tileflow run`: arrays from files, results into files, statistics, and bad inputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import LENGTH, affine_program, save_program
+
+from tileflow_tvm.cli import main
+from tileflow_tvm.isa.container import to_bytes
+
+
+@pytest.fixture(autouse=True)
+def program(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return save_program(tmp_path)
+
+
+@pytest.fixture
+def x(rng):
+    array = rng.standard_normal(LENGTH).astype(np.float32)
+    np.save("x.npy", array)
+    return array
+
+
+def affine(x: np.ndarray) -> np.ndarray:
+    """One rounding: the products of floats are exact in float64, and so are these sums."""
+    return (x.astype(np.float64) * 2.0 - 0.5).astype(np.float32)
+
+
+def failure(capsys, *args: str) -> str:
+    assert main(["run", "affine.bin", *args]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    return shown.err
+
+
+@pytest.mark.parametrize("engine", ["auto", "sequential", "threaded"])
+def test_values(x, engine):
+    assert main(["run", "affine.bin", "--in", "x.npy", "--out", "y.npy", "--engine", engine]) == 0
+    np.testing.assert_array_equal(np.load("y.npy"), affine(x))
+
+
+def test_arguments_by_name(x):
+    assert main(["run", "affine.bin", "--in", "x=x.npy", "--out", "y=a=b.npy", "-q"]) == 0
+    np.testing.assert_array_equal(np.load("a=b.npy"), affine(x))
+
+
+def test_random_inputs_are_those_of_the_seed(capsys):
+    assert main(["run", "affine.bin", "--random", "5", "--out", "y.npy", "--quiet"]) == 0
+    x = np.random.default_rng(5).standard_normal(LENGTH).astype(np.float32)
+    np.testing.assert_array_equal(np.load("y.npy"), affine(x))
+    assert capsys.readouterr().out == ""
+
+
+def test_table_of_outputs_and_statistics(x, capsys):
+    assert main(["run", "affine.bin", "--in", "x.npy", "--engine", "sequential"]) == 0
+    shown = capsys.readouterr().out
+    y = affine(x)
+    assert f"{y.min():.6g}" in shown
+    assert f"{y.max():.6g}" in shown
+    assert "sequential" in shown
+    assert f"{4 * LENGTH} B" in shown
+
+
+def test_values_that_are_not_finite_are_counted(x, capsys):
+    x[3], x[4], x[5] = np.nan, np.inf, -np.inf
+    np.save("x.npy", x)
+    assert main(["run", "affine.bin", "--in", "x.npy"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(" y ")]
+    assert row.split()[-1] == "3"
+
+
+def test_json(x, capsys):
+    np.save("x.npy", x)
+    assert main(["run", "affine.bin", "--in", "x.npy", "--out", "y.npy", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["program"] == "affine"
+    assert shown["machine"] == "tileflow"
+    assert shown["outputs"] == [
+        {"name": "y", "shape": [LENGTH], "dtype": "float32", "file": "y.npy"}
+    ]
+    assert shown["stats"]["instructions"]["load"] == 1
+    assert shown["stats"]["dram_bytes"]["x"]["load"] == 4 * LENGTH
+
+
+class TestBadInputs:
+    def test_no_input(self, capsys):
+        shown = failure(capsys)
+        assert shown == "error: no array for x\nhint: give files with --in, or --random SEED\n"
+
+    @pytest.mark.usefixtures("x")
+    def test_too_many_inputs(self, capsys):
+        shown = failure(capsys, "--in", "x.npy", "x.npy")
+        assert shown == f"error: 2 inputs are given, the program has 1: x[{LENGTH}]\n"
+
+    @pytest.mark.usefixtures("x")
+    def test_one_input_twice(self, capsys):
+        assert "input 'x' is given twice" in failure(capsys, "--in", "x=x.npy", "x=x.npy")
+
+    @pytest.mark.usefixtures("x")
+    def test_too_many_outputs(self, capsys):
+        shown = failure(capsys, "--in", "x.npy", "--out", "a.npy", "b.npy")
+        assert shown == f"error: 2 outputs are given, the program has 1: y[{LENGTH}]\n"
+        assert not Path("a.npy").exists()
+
+    def test_missing_array(self, capsys):
+        assert "cannot read x.npy: No such file" in failure(capsys, "--in", "x.npy")
+
+    @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"not an array at all"])
+    def test_no_array(self, content, capsys):
+        Path("x.npy").write_bytes(content)
+        assert "error: x.npy is no .npy array: " in failure(capsys, "--in", "x.npy")
+
+    def test_cut_array(self, x, capsys):
+        Path("x.npy").write_bytes(Path("x.npy").read_bytes()[:-3])
+        assert x.nbytes > 3
+        assert "error: x.npy is no .npy array: " in failure(capsys, "--in", "x.npy")
+
+    def test_pickled_objects_are_not_loaded(self, capsys):
+        np.save("x.npy", np.array([{}], dtype=object), allow_pickle=True)
+        assert "is no .npy array" in failure(capsys, "--in", "x.npy")
+
+    def test_wrong_dtype_names_the_cast(self, x, capsys):
+        np.save("x.npy", x.astype(np.float64))
+        shown = failure(capsys, "--in", "x.npy")
+        assert "error: 'x' takes float32, not float64" in shown
+        assert "hint: " in shown
+
+    def test_wrong_shape(self, x, capsys):
+        np.save("x.npy", x[1:])
+        assert f"'x' takes shape ({LENGTH},), not ({LENGTH - 1},)" in failure(
+            capsys, "--in", "x.npy"
+        )
+
+    @pytest.mark.usefixtures("x")
+    def test_scalar_the_program_does_not_have(self, capsys):
+        shown = failure(capsys, "--in", "x.npy", "--scalar", "n=3")
+        assert "launch scalars are: none; given: n" in shown
+
+    @pytest.mark.usefixtures("x")
+    def test_output_over_an_input(self, x, capsys):
+        shown = failure(capsys, "--in", "x.npy", "--out", "affine.bin")
+        assert "affine.bin would overwrite affine.bin" in shown
+        assert np.array_equal(np.load("x.npy"), x)
+
+    @pytest.mark.usefixtures("x")
+    def test_program_with_a_race_is_refused_unless_told_otherwise(self, capsys):
+        program = affine_program()
+        insns = list(program.insns)
+        store = insns[5]
+        operands = {
+            **store.operands,
+            "wait0": program.isa.by_mnemonic["store"].by_name["wait0"].default,
+        }
+        insns[5] = type(store)(store.mnemonic, operands, store.loc)
+        racy = type(program)(**{**vars(program), "insns": tuple(insns)})
+        Path("affine.bin").write_bytes(to_bytes(racy))
+        Path("affine.py").write_text("load\n    scale it\n    store it\n")
+        shown = failure(capsys, "--in", "x.npy")
+        assert shown.startswith("affine.py:3:5: error: ")
+        assert "store it" in shown
+        assert main(["run", "affine.bin", "--in", "x.npy", "--no-verify",
+                     "--engine", "sequential"]) == 0  # fmt: skip
