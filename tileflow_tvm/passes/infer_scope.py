@@ -15,13 +15,13 @@ from tileflow_tvm.frontend.tile_ir import (
     Group,
     Loop,
     Op,
-    Operand,
     Program,
     Region,
     Scope,
     Stmt,
     Var,
 )
+from tileflow_tvm.frontend.tree import substitute_buffers
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.passes.block_shapes import (
     Axes,
@@ -32,7 +32,7 @@ from tileflow_tvm.passes.block_shapes import (
     per_row_vectors,
 )
 from tileflow_tvm.passes.ranges import maximum, minimum, show
-from tileflow_tvm.passes.scopes import assign_scopes, without_copies_in_dram
+from tileflow_tvm.passes.scopes import assign_scopes
 from tileflow_tvm.passes.validity import (
     Clash,
     Clip,
@@ -63,16 +63,14 @@ def infer_scope(program: Program, machine: Machine) -> Program:
     begin at whole tiles; nothing on chip is read before it is written; a store writes only what
     is valid. Everything else is a KernelError.
     """
-    scopes = assign_scopes(program)
-    walker = _Walker(machine, scopes, frozenset(scopes[b] for b in per_row_vectors(program)))
-    body = walker.block(program.body, {})
-    return replace(program, params=tuple(scopes[param] for param in program.params), body=body)
+    program = substitute_buffers(program, assign_scopes(program))
+    walker = _Walker(machine, per_row_vectors(program))
+    return replace(program, body=walker.block(program.body, {}))
 
 
 @dataclass
 class _Walker:
     machine: Machine
-    scopes: dict[Buffer, Buffer]
     per_row: frozenset[Buffer]
     loops: list[Loop] = field(default_factory=list)
     homes: dict[Buffer, tuple[Loop, ...]] = field(default_factory=dict)
@@ -84,10 +82,9 @@ class _Walker:
         born: list[Buffer] = []
         for stmt in body:
             if isinstance(stmt, Alloc):
-                buffer = self.scopes[stmt.buffer]
-                born.append(buffer)
-                self.homes[buffer] = tuple(self.loops)
-                done.append(Alloc(buffer))
+                born.append(stmt.buffer)
+                self.homes[stmt.buffer] = tuple(self.loops)
+                done.append(stmt)
             elif isinstance(stmt, Loop):
                 done.append(self._loop(stmt, state))
             elif isinstance(stmt, Group):
@@ -121,9 +118,7 @@ class _Walker:
     def _op(self, op: Op, state: State) -> Op:
         if op.name == "nop":
             return op
-        if op.name == "copy":
-            without_copies_in_dram(op, self.scopes)
-        op = self._resolved(op)
+        op = _resolved(op)
         for region in op.regions:
             if region.buffer.scope.on_chip:
                 self._check_place(region, op)
@@ -138,27 +133,6 @@ class _Walker:
         else:
             self._written(op, axes.dst, clips, state)
         return op
-
-    def _resolved(self, op: Op) -> Op:
-        """`op` on buffers that have their scopes; copies as what they are."""
-
-        def scoped(operand: Operand) -> Operand:
-            if isinstance(operand, Region):
-                return replace(operand, buffer=self.scopes[operand.buffer])
-            return operand
-
-        assert op.dst is not None
-        dst = replace(op.dst, buffer=self.scopes[op.dst.buffer])
-        op = replace(op, dst=dst, srcs=tuple(scoped(src) for src in op.srcs))
-        if op.name != "copy":
-            return op
-        if dst.buffer.scope is Scope.DRAM:
-            return replace(op, name="store")
-        source = op.srcs[0]
-        assert isinstance(source, Region)
-        if source.buffer.scope is Scope.DRAM:
-            return replace(op, name="load")
-        return identity_of_copy(op)
 
     def _check_place(self, region: Region, op: Op) -> None:
         """On chip, nothing is clipped: a region lies inside its buffer, at whole tiles."""
@@ -283,6 +257,23 @@ class _Walker:
                 notes=(f"clipped by {clip.loc}",) if clip.loc else (),
                 hint=f"'{op.dst.buffer.name}' is larger than what the block was computed from",
             )  # fmt: skip
+
+
+def _resolved(op: Op) -> Op:
+    """A copy as what it is; other operations as they are."""
+    if op.name != "copy":
+        return op
+    dst, src = op.regions
+    if dst.buffer.scope.on_chip and src.buffer.scope.on_chip:
+        return identity_of_copy(op)
+    if dst.buffer.scope.on_chip:
+        return replace(op, name="load")
+    if src.buffer.scope.on_chip:
+        return replace(op, name="store")
+    raise KernelError(
+        f"a copy from '{src.buffer.name}' to '{dst.buffer.name}', both in DRAM", loc=op.loc,
+        hint="load into a block, then store the block",
+    )  # fmt: skip
 
 
 def _extent(size: int, clip: Dim) -> Extent:

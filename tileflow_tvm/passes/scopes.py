@@ -170,12 +170,3 @@ def _conflict(buffer: Buffer, dram: _Use, chip: _Use | None) -> KernelError:
 
 def _place(use: _Use) -> tuple[str, ...]:
     return (f"{use.what}: {use.op.loc}",) if use.op.loc else ()
-
-
-def without_copies_in_dram(op: Op, scopes: dict[Buffer, Buffer]) -> None:
-    """KernelError where a copy has both ends in DRAM."""
-    if all(scopes[region.buffer].scope is Scope.DRAM for region in op.regions):
-        names = " to ".join(f"'{region.buffer.name}'" for region in reversed(op.regions))
-        raise KernelError(f"a copy from {names}, both in DRAM", loc=op.loc,
-                          hint="load into a block, then store the block")  # fmt: skip
-
