@@ -140,7 +140,7 @@ class TestOutputs:
 
 class TestWhichKernel:
     def test_by_name_among_several(self, capsys):
-        save(RELU + RELU.replace("relu", "other"))
+        save(RELU + RELU.replace("def relu", "def other"))
         assert main(["compile", "kernel.py:other", "-o", "k.bin", "-q"]) == 0
         assert from_bytes(Path("k.bin").read_bytes()).name == "other"
         shown = failure(capsys, "compile", "kernel.py")
