@@ -1,0 +1,335 @@
+"""Runs tile-level programs in NumPy, in float64: an oracle for `tile`, before infer_scope.
+
+A block remembers for each element whether it was never written, holds a value, or lies outside
+the tensor (a load went over the edge). Operations work on the values alone; reading what was
+never written, or blocks whose values do not match in extent, fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tileflow_tvm.frontend.tile_ir import (
+    Affine,
+    Alloc,
+    Buffer,
+    Clear,
+    Loop,
+    Op,
+    Program,
+    Region,
+    Scope,
+    Stmt,
+    Var,
+)
+from tileflow_tvm.frontend.tree import buffers_used
+
+UNWRITTEN, VALUE, OUTSIDE = 0, 1, 2
+
+UNARY = {
+    "identity": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "reciprocal": lambda x: 1 / x,
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "abs": np.abs,
+    "neg": np.negative,
+    "sin": np.sin,
+    "cos": np.cos,
+}
+BINARY = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+REDUCE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+@dataclass
+class Memory:
+    """A buffer's elements and their states."""
+
+    data: np.ndarray
+    state: np.ndarray
+
+    @staticmethod
+    def empty(shape: tuple[int, ...]) -> Memory:
+        return Memory(np.full(shape, np.nan), np.full(shape, UNWRITTEN, np.int8))
+
+
+@dataclass
+class Traffic:
+    """What a run moved and held."""
+
+    loaded: int = 0
+    stored: int = 0
+    peak_bytes: int = 0
+    execs: int = 0
+
+    @property
+    def words(self) -> int:
+        return self.loaded + self.stored
+
+
+@dataclass
+class TileInterpreter:
+    """Executes `program` for blocks made of tiles with edge `tile`."""
+
+    program: Program
+    tile: int
+    traffic: Traffic = field(default_factory=Traffic)
+    memory: dict[Buffer, Memory] = field(default_factory=dict)
+    loops: dict[Var, int] = field(default_factory=dict)
+    live: dict[Buffer, int] = field(default_factory=dict)
+    dram: set[Buffer] = field(default_factory=set)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The parameters after the run, by name; `inputs` are those before it."""
+        for param in self.program.params:
+            self.dram.add(param)
+            self.memory[param] = Memory.empty(param.shape)
+            if param.name in inputs:
+                self.memory[param] = Memory(
+                    inputs[param.name].astype(np.float64), np.full(param.shape, VALUE, np.int8)
+                )
+        self._block(self.program.body)
+        return {param.name: self.memory[param].data for param in self.program.params}
+
+    def _block(self, body: tuple[Stmt, ...]) -> None:
+        last = {buffer: at for at, stmt in enumerate(body) for buffer in buffers_used(stmt)}
+        for at, stmt in enumerate(body):
+            if isinstance(stmt, Alloc):
+                self._alloc(stmt.buffer)
+            elif isinstance(stmt, Loop):
+                self._loop(stmt)
+            else:
+                assert isinstance(stmt, Op), f"{type(stmt).__name__} is left"
+                self._op(stmt)
+            for buffer in [b for b, end in last.items() if end == at]:
+                self.live.pop(buffer, None)
+
+    def _alloc(self, buffer: Buffer) -> None:
+        self.memory[buffer] = Memory.empty(buffer.shape)
+        if buffer.scope is Scope.DRAM:
+            self.dram.add(buffer)
+            return
+        if len(buffer.shape) == 2:
+            assert all(side % self.tile == 0 for side in buffer.shape), f"{buffer.name} no grid"
+        self.live[buffer] = buffer.elements * 4
+        self.traffic.peak_bytes = max(self.traffic.peak_bytes, sum(self.live.values()))
+
+    def _loop(self, loop: Loop) -> None:
+        held = dict(self.live)
+        for index in range(self._value(loop.extent)):
+            self.loops[loop.var] = index
+            self.live = dict(held)
+            self._block(loop.body)
+        self.live = held
+
+    def _value(self, affine: Affine) -> int:
+        return affine.const + sum(self.loops[var] * step for var, step in affine.terms)
+
+    def _op(self, op: Op) -> None:
+        on_chip = [region.buffer not in self.dram for region in op.regions]
+        if op.name == "load":
+            assert on_chip == [True, False]
+            self._load(op)
+        elif op.name == "store":
+            assert on_chip == [False, True]
+            self._store(op)
+        else:
+            assert all(on_chip), f"{op.name} touches DRAM"
+            self.traffic.execs += 1
+            getattr(self, f"_{op.name}")(op)
+
+    # Memory.
+
+    def _window(self, region: Region) -> tuple[Memory, tuple[slice, ...]]:
+        """The part of the buffer that the region covers; only DRAM may be exceeded."""
+        memory = self.memory[region.buffer]
+        starts = [self._value(start) for start in region.start]
+        assert all(start >= 0 for start in starts)
+        ends = [start + extent for start, extent in zip(starts, region.shape, strict=True)]
+        if region.buffer not in self.dram:
+            assert all(end <= size for end, size in zip(ends, region.buffer.shape, strict=True))
+            if len(starts) == 2:
+                assert all(start % self.tile == 0 for start in starts), "between tiles"
+                assert all(extent % self.tile == 0 for extent in region.shape), "between tiles"
+        return memory, tuple(slice(a, b) for a, b in zip(starts, ends, strict=True))
+
+    def _read(self, region: Region) -> np.ndarray:
+        """The values of an on-chip region: a box in its corner."""
+        memory, window = self._window(region)
+        state = memory.state[window]
+        assert (state != UNWRITTEN).all(), f"{region.buffer.name} is read before it is written"
+        box = tuple(
+            slice((state == VALUE).any(axis=tuple(set(range(state.ndim)) - {axis})).sum())
+            for axis in range(state.ndim)
+        )
+        assert (state[box] == VALUE).all()
+        return memory.data[window][box]
+
+    def _write(self, region: Region, values: np.ndarray) -> None:
+        memory, window = self._window(region)
+        values = values.reshape(_as_rank(values.shape, len(region.shape)))
+        assert all(a <= b for a, b in zip(values.shape, region.shape, strict=True))
+        memory.data[window] = np.nan
+        memory.state[window] = OUTSIDE
+        box = tuple(slice(size) for size in values.shape)
+        memory.data[window][box] = values
+        memory.state[window][box] = VALUE
+
+    def _load(self, op: Op) -> None:
+        (src,) = op.srcs
+        assert isinstance(src, Region)
+        memory, window = self._window(src)
+        assert (memory.state[window] == VALUE).all(), f"{src.buffer.name} is read too early"
+        values = memory.data[window]
+        self.traffic.loaded += values.size
+        assert src.buffer.elements == 0 or values.size <= np.prod(op.dst.shape)
+        assert not op.transposed or len(op.dst.shape) == 2
+        self._write(op.dst, values.T if op.transposed else values)
+
+    def _store(self, op: Op) -> None:
+        (src,) = op.srcs
+        assert isinstance(src, Region)
+        values = self._read(src)
+        memory, window = self._window(op.dst)
+        inside = memory.data[window].shape
+        if 0 in inside:
+            return
+        values = values.T if op.transposed else values
+        values = values.reshape(_as_rank(values.shape, len(inside), op.dst.shape))
+        box = tuple(slice(size) for size in inside)
+        assert all(a >= b for a, b in zip(values.shape, inside, strict=True)), "values are missing"
+        memory.data[window] = values[box]
+        memory.state[window] = VALUE
+        self.traffic.stored += int(np.prod(inside))
+
+    # EXEC.
+
+    def _cleared(self, clear: Clear) -> bool:
+        return clear.always or (clear.var is not None and self.loops[clear.var] == 0)
+
+    def _gemm(self, op: Op) -> None:
+        assert not op.transpose_a
+        assert not op.transpose_b
+        lhs, rhs = (self._read(src) for src in op.srcs)
+        lhs = lhs.reshape(1, -1) if lhs.ndim == 1 else lhs
+        rhs = rhs.reshape(-1, 1) if rhs.ndim == 1 else rhs
+        if lhs.size and rhs.size:
+            result = lhs @ rhs
+        else:
+            result = np.zeros((0, 0))
+        if not self._cleared(op.clear):
+            result = result + self._read(op.dst).reshape(result.shape)
+        self._write(op.dst, result)
+
+    def _unary(self, op: Op) -> None:
+        (src,) = (self._read(src) for src in op.srcs)
+        self._write(op.dst, UNARY[op.func](src * op.scale + op.bias))
+
+    def _binary(self, op: Op) -> None:
+        shaped = []
+        for src, mode in zip(op.srcs, op.modes, strict=True):
+            values = np.asarray(src) if mode == "imm" else self._read(src)
+            if mode in ("row", "col"):
+                assert values.ndim == 1
+                values = values.reshape((1, -1) if mode == "row" else (-1, 1))
+            if mode == "scalar":
+                assert values.size == 1
+                values = values.reshape(())
+            shaped.append(values)
+        full = [v.shape for v, mode in zip(shaped, op.modes, strict=True) if mode == "full"]
+        result = np.broadcast_shapes(*(v.shape for v in shaped))
+        if full:
+            assert result == full[0] == full[-1], f"operands differ: {full}, {result}"
+        else:
+            sides = zip(result or (1,) * len(op.dst.shape), op.dst.shape, strict=True)
+            result = tuple(whole if side == 1 else side for side, whole in sides)
+        values = BINARY[op.func](*shaped)
+        self._write(op.dst, np.broadcast_to(values, result).copy())
+
+    def _reduce(self, op: Op) -> None:
+        (src,) = (self._read(src) for src in op.srcs)
+        src = src.reshape(1, -1) if src.ndim == 1 else src
+        combine = REDUCE[op.func]
+        axis = 1 if op.axis == "cols" else 0
+        if self._cleared(op.clear):
+            assert src.size, "nothing to reduce"
+            self._write(op.dst, combine.reduce(src, axis=axis))
+        elif src.size:
+            self._write(op.dst, combine(combine.reduce(src, axis=axis), self._read(op.dst)))
+
+    def _fill(self, op: Op) -> None:
+        self._write(op.dst, np.full(op.dst.shape, op.value))
+
+
+def _as_rank(
+    shape: tuple[int, ...], rank: int, like: tuple[int, ...] | None = None
+) -> tuple[int, ...]:
+    """`shape` with unit dimensions dropped or added; where they go, `like` tells."""
+    if len(shape) == rank:
+        return shape
+    if rank == 1:
+        assert sorted(shape)[:-1] == [1] * (len(shape) - 1) or 0 in shape
+        return (int(np.prod(shape)),)
+    assert len(shape) == 1
+    if like is not None and like[0] != 1:
+        return (shape[0], 1)
+    return (1, shape[0])
+
+
+def run_tensor_level(program: Program, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same for tensor-level programs: operations on whole tensors, in program order."""
+    memory = {p: inputs[p.name].astype(np.float64) for p in program.params if p.name in inputs}
+    for op in program.ops:
+        _tensor_op(op, memory)
+    return {p.name: memory[p] for p in program.params if p in memory}
+
+
+def _tensor_op(op: Op, memory: dict[Buffer, np.ndarray]) -> None:
+    target = op.dst.buffer
+    srcs = [memory[src.buffer] if isinstance(src, Region) else np.asarray(src) for src in op.srcs]
+    if op.name == "gemm":
+        a = srcs[0].reshape(1, -1) if srcs[0].ndim == 1 else srcs[0].T if op.transpose_a else srcs[0]
+        b = srcs[1].reshape(-1, 1) if srcs[1].ndim == 1 else srcs[1].T if op.transpose_b else srcs[1]
+        result = a @ b
+    elif op.name == "unary":
+        result = UNARY[op.func](srcs[0] * op.scale + op.bias)
+    elif op.name == "binary":
+        shape = target.shape if len(target.shape) == 2 else (1, *target.shape)
+        shaped = [_meeting(src, mode, shape) for src, mode in zip(srcs, op.modes, strict=True)]
+        result = np.broadcast_to(BINARY[op.func](*shaped), shape)
+    elif op.name == "reduce":
+        src = srcs[0] if srcs[0].ndim == 2 else srcs[0].reshape(1, -1)
+        initial = {"sum": 0.0, "prod": 1.0, "max": -np.inf, "min": np.inf}[op.func]
+        result = REDUCE[op.func].reduce(src, axis=1 if op.axis == "cols" else 0, initial=initial)
+    elif op.name == "fill":
+        result = np.full(target.shape, op.value)
+    else:
+        assert op.name == "copy"
+        result = srcs[0].T if op.transposed else srcs[0]
+    result = np.array(result).reshape(target.shape)
+    if op.name in ("gemm", "reduce") and not op.clear.always:
+        combine = np.add if op.name == "gemm" else REDUCE[op.func]
+        result = combine(memory[target], result)
+    memory[target] = result
+
+
+def _meeting(values: np.ndarray, mode: str, shape: tuple[int, ...]) -> np.ndarray:
+    """An operand of a binary operation, shaped to broadcast over the result."""
+    reshaped = {"full": shape, "row": (1, -1), "col": (-1, 1), "scalar": (1, 1), "imm": (1, 1)}
+    return values.reshape(reshaped[mode])
+
+

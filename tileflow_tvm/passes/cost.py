@@ -1,0 +1,202 @@
+"""What a loop nest costs on a machine: DRAM words, cycles, bytes on chip.
+
+`Cost` is the one model that block sizes are chosen by. `measure` finds it for a nest that has
+been written; `tile_contraction` fills it in from formulas, to compare many nests quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import prod
+
+from tileflow_tvm.errors import KernelError
+from tileflow_tvm.frontend.tile_ir import (
+    ITEMSIZE,
+    Affine,
+    Alloc,
+    Buffer,
+    Loop,
+    Op,
+    Program,
+    Region,
+    Scope,
+    Stmt,
+    Var,
+    walk,
+)
+from tileflow_tvm.frontend.tree import buffers_used, substitute_buffers
+from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.passes.plan_sram import plan_sram
+
+WORD = ITEMSIZE["float32"]
+"""Bytes."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Totals over a nest."""
+
+    words: int = 0
+    """DRAM words moved, both directions."""
+    transfers: int = 0
+    """Loads and stores."""
+    exec_cycles: int = 0
+    """Padding to whole tiles counted."""
+    exposed: int = 0
+    """Words moved while EXEC has nothing to do: the first blocks in, the last ones out."""
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.words + other.words,
+            self.transfers + other.transfers,
+            self.exec_cycles + other.exec_cycles,
+            self.exposed + other.exposed,
+        )
+
+    def cycles(self, machine: Machine, *, overlapped: bool) -> int:
+        """Time for all of it. Latencies overlap as far as the queues are deep. Transfers and
+        EXEC overlap where blocks have two slots, but for the first blocks in and the last out."""
+        dma = words_cycles(self.words, machine)
+        dma += self.transfers * machine.dram_latency_cycles // machine.queue_depth
+        if not overlapped:
+            return dma + self.exec_cycles
+        alone = self.exec_cycles * self.exposed // max(1, self.words)
+        exposed = words_cycles(self.exposed, machine) + machine.dram_latency_cycles
+        return max(dma + alone, self.exec_cycles + exposed)
+
+
+def words_cycles(words: int, machine: Machine) -> int:
+    return -(-words * WORD // machine.dram_bytes_per_cycle)
+
+
+def gemm_cycles(m: int, n: int, k: int, machine: Machine) -> int:
+    """One exec.gemm: whole tiles, and a tile's edge to fill and drain the array."""
+    return padded(m, machine) * padded(n, machine) * padded(
+        k, machine
+    ) // machine.macs_per_cycle + issue_cycles(machine)
+
+
+def vector_cycles(elements: int, machine: Machine) -> int:
+    """One of the other EXEC instructions."""
+    return -(-elements // machine.vector_lanes) + issue_cycles(machine)
+
+
+def issue_cycles(machine: Machine) -> int:
+    """What every EXEC instruction costs on top of its work."""
+    return machine.tile
+
+
+def padded(extent: int, machine: Machine) -> int:
+    """`extent` in whole tiles."""
+    return -(-extent // machine.tile) * machine.tile
+
+
+def balanced(extent: int, machine: Machine, step: float) -> list[int]:
+    """Block sizes, ascending, that cut `extent` into nearly equal parts of whole tiles; each
+    about `step` times the one before."""
+    tiles = -(-extent // machine.tile)
+    sizes: list[int] = []
+    size = 1
+    while size <= tiles:
+        even = -(-tiles // -(-tiles // size)) * machine.tile
+        if even not in sizes:
+            sizes.append(even)
+        size = max(size + 1, int(size * step))
+    return sizes
+
+
+def block_bytes(shape: Iterable[int], machine: Machine) -> int:
+    """On chip: whole tiles, or a vector; an address has room for a row of a tile at least."""
+    return padded(prod(shape), machine) * WORD
+
+
+def total_bytes(body: Iterable[Stmt], machine: Machine) -> int:
+    """Of all blocks that `body` allocates, each at an address of its own."""
+    return sum(
+        total_bytes(stmt.body, machine) if isinstance(stmt, Loop)
+        else block_bytes(stmt.buffer.shape, machine) if isinstance(stmt, Alloc)
+        else 0
+        for stmt in body
+    )  # fmt: skip
+
+
+def peak_bytes(body: Iterable[Stmt], machine: Machine) -> int:
+    """Of the blocks that live at once; a block lives from its Alloc to its last use."""
+    body = tuple(body)
+    last = {buffer: at for at, stmt in enumerate(body) for buffer in buffers_used(stmt)}
+    live: dict[Buffer, int] = {}
+    peak = 0
+    for at, stmt in enumerate(body):
+        if isinstance(stmt, Alloc) and stmt.buffer in last:
+            live[stmt.buffer] = block_bytes(stmt.buffer.shape, machine)
+        inner = peak_bytes(stmt.body, machine) if isinstance(stmt, Loop) else 0
+        peak = max(peak, inner + sum(live.values()))
+        live = {buffer: size for buffer, size in live.items() if last[buffer] > at}
+    return peak
+
+
+def packs(body: tuple[Stmt, ...], machine: Machine) -> bool:
+    """Whether `plan_sram` finds room for all blocks."""
+    if total_bytes(body, machine) <= machine.sram_bytes:
+        return True
+    if peak_bytes(body, machine) > machine.sram_bytes:
+        return False
+    blocks = [stmt.buffer for stmt in walk(body) if isinstance(stmt, Alloc)]
+    scopes = {1: Scope.VEC, 2: Scope.GRID}
+    swap = {block: replace(block, scope=scopes[len(block.shape)]) for block in blocks}
+    try:
+        plan_sram(substitute_buffers(Program("nest", (), body), swap), machine)
+    except KernelError:
+        return False
+    return True
+
+
+def measure(body: Iterable[Stmt], machine: Machine) -> Cost:
+    """The cost of a nest whose loops have constant trip counts."""
+    return _measure(tuple(body), machine, {})
+
+
+def _measure(body: tuple[Stmt, ...], machine: Machine, trips: dict[Var, int]) -> Cost:
+    total = Cost()
+    for stmt in body:
+        if isinstance(stmt, Loop):
+            total += _measure(stmt.body, machine, {**trips, stmt.var: stmt.extent.const})
+        elif isinstance(stmt, Op) and stmt.name in ("load", "store"):
+            total += _transfer(stmt, trips)
+        elif isinstance(stmt, Op):
+            total += Cost(exec_cycles=_exec_cycles(stmt, machine) * prod(trips.values()))
+    return total
+
+
+def _transfer(op: Op, trips: dict[Var, int]) -> Cost:
+    dram = op.dst if op.name == "store" else op.srcs[0]
+    assert isinstance(dram, Region)
+    once = prod(map(min, dram.shape, dram.buffer.shape))
+    return Cost(_words(dram, trips), prod(trips.values()), exposed=once)
+
+
+def _words(dram: Region, trips: dict[Var, int]) -> int:
+    """Words over all iterations. A dimension that a loop walks is walked from end to end."""
+    words = 1
+    still = dict(trips)
+    for start, extent, size in zip(dram.start, dram.shape, dram.buffer.shape, strict=True):
+        words *= min(extent, size) if start == Affine() else size
+        for var, _ in start.terms:
+            still.pop(var, None)
+    return words * prod(still.values())
+
+
+def _exec_cycles(op: Op, machine: Machine) -> int:
+    regions = [src for src in op.srcs if isinstance(src, Region)]
+    if op.name == "gemm":
+        assert op.dst is not None
+        rows, depth = _sides(regions[0], op.transpose_a)
+        cols = 1 if len(regions[1].shape) == 1 else _sides(regions[1], op.transpose_b)[1]
+        return gemm_cycles(rows, cols, depth, machine)
+    return vector_cycles(max(prod(region.shape) for region in op.regions), machine)
+
+
+def _sides(region: Region, transposed: bool) -> tuple[int, int]:
+    shape = region.shape if len(region.shape) == 2 else (1, *region.shape)
+    return (shape[1], shape[0]) if transposed else (shape[0], shape[1])

@@ -1,0 +1,208 @@
+"""Loop nests for a contraction and the maps over its result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tileflow_tvm.frontend.tile_ir import (
+    Affine,
+    Alloc,
+    Buffer,
+    NameSupply,
+    Op,
+    Region,
+    Stmt,
+    Var,
+)
+from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.passes.cost import block_bytes, peak_bytes
+from tileflow_tvm.passes.tile_block import Axis, BlockWriter, Section, Span, vector_region
+from tileflow_tvm.passes.tile_gemm_plan import GemmNeeds, GemmPlan
+from tileflow_tvm.passes.tile_group import GroupForm
+from tileflow_tvm.passes.tile_simplify import gemm_dims
+from tileflow_tvm.passes.tile_values import Dataflow, accumulates
+
+
+def needs_of(form: GroupForm, flow: Dataflow, machine: Machine) -> GemmNeeds:
+    """What the group asks of its nest; the maps are tried on a block of one tile."""
+    assert form.gemm is not None
+    m, n, k = gemm_dims(form.gemm)
+    tile = machine.tile
+    rows = Span(Affine(), 1 if form.space.vector else tile)
+    writer = BlockWriter(form, flow, NameSupply(), rows, Span(Affine(), tile), {})
+    full = (tile,) if form.space.vector else (tile, tile)
+    writer.put(flow.writes[form.gemm], Region.whole(Buffer("C", full)))
+    writer.run(form.maps)
+    body = [stmt for section in writer.sections for stmt in section]
+    shapes = [stmt.buffer.shape for stmt in body if isinstance(stmt, Alloc)]
+    return GemmNeeds(
+        m, n, k, accumulates(form.gemm),
+        temporaries=shapes.count(full),
+        live=-(-peak_bytes(body, machine) // block_bytes(full, machine)),
+        vectors=len(shapes) - shapes.count(full),
+    )  # fmt: skip
+
+
+def lower_contraction(
+    form: GroupForm, plan: GemmPlan, flow: Dataflow, names: NameSupply
+) -> tuple[Stmt, ...]:
+    """The nest of a group with a contraction; `GemmPlan` tells its two shapes apart."""
+    nest = _Nest(form, plan, flow, names)
+    return nest.whole_sums() if plan.whole_k else nest.partial_sums()
+
+
+class _Nest:
+    """Written for a resident A: `own` are the rows and `other` the columns of C. With B
+    resident they change places."""
+
+    def __init__(
+        self, form: GroupForm, plan: GemmPlan, flow: Dataflow, names: NameSupply
+    ) -> None:
+        assert form.gemm is not None
+        self.form, self.plan, self.flow, self.names = form, plan, flow, names
+        self.op = form.gemm
+        self.m, self.n, k = gemm_dims(self.op)
+        own, other = (self.m, self.n) if plan.a_resident else (self.n, self.m)
+        own_name, other_name = ("i", "j") if plan.a_resident else ("j", "i")
+        self.own = Axis(own_name, -(-own // plan.own))
+        self.other = Axis(other_name, -(-other // plan.other))
+        self.k = Axis("k", -(-k // plan.k))
+
+    def whole_sums(self) -> tuple[Stmt, ...]:
+        """A block of the resident operand has all of K.
+
+        for i:
+            load A_blk = A[i]
+            for j: load B_blk = B[j]; C_blk = gemm(A_blk, B_blk); maps over C_blk; store
+        """
+        rows, cols = self._spans(Axis("n", 1))
+        resident = self._load(self.plan.a_resident, rows, cols)
+        streamed = self._load(not self.plan.a_resident, rows, cols)
+        c_blk, load_c = self._result(rows, cols)
+        gemm = self._gemm(c_blk, resident, streamed)
+        seen = _vars(self.own)
+        early = self.other.var and self.plan.early_vectors
+        pre, body = self._maps(c_blk, rows, cols, {Section.PRE: seen} if early else {})
+        inner = (*streamed, *load_c, gemm, *body)
+        return self._wrap(self.own, (*resident, *pre, *self._wrap(self.other, inner)))
+
+    def partial_sums(self) -> tuple[Stmt, ...]:
+        """A block of C stays while k advances, then goes out strip by strip.
+
+        for i: for j:
+            for k:
+                load A_blk = A[i, k]
+                for n: load B_blk = B[k, j + n]; C_blk[n] += gemm(A_blk, B_blk)
+            for n: maps over C_blk[n]; store
+        """
+        sums, out = self._strip_axis(), self._strip_axis()
+        c_blk, load_c = self._result(*self._spans(None))
+        spans = self._spans(sums)
+        resident = self._load(self.plan.a_resident, *spans)
+        streamed = self._load(not self.plan.a_resident, *spans)
+        gemm = self._gemm(self._strip(c_blk, *spans), resident, streamed)
+        steps = self._wrap(self.k, (*resident, *self._wrap(sums, (*streamed, gemm))))
+        spans = self._spans(out)
+        hoist = {Section.PRE: _vars(self.own, self.other)} if out.var else {}
+        pre, body = self._maps(self._strip(c_blk, *spans), *spans, hoist)
+        block = (*load_c, *steps, *pre, *self._wrap(out, body))
+        return self._wrap(self.own, self._wrap(self.other, block))
+
+    def _strip_axis(self) -> Axis:
+        name = "n" if self.plan.a_resident else "m"
+        return Axis(name, self.plan.other // self.plan.strip)
+
+    def _spans(self, strip: Axis | None) -> tuple[Span, Span]:
+        """Rows and columns of C that a strip covers; without one, the whole block."""
+        plan = self.plan
+        own = Span(self.own.index * plan.own, plan.own)
+        other = Span(self.other.index * plan.other, plan.other)
+        if strip:
+            other = replace(other, offset=strip.index * plan.strip, length=plan.strip)
+        return (own, other) if plan.a_resident else (other, own)
+
+    def _load(self, lhs: bool, rows: Span, cols: Span) -> tuple[Stmt, ...]:
+        """Alloc and load of a block of A (`lhs`) or B: the strip's rows or columns, one k."""
+        src = self.op.srcs[0 if lhs else 1]
+        assert isinstance(src, Region)
+        span, unit = (rows, self.m == 1) if lhs else (cols, self.n == 1)
+        start, depth = span.start + span.offset, self.k.index * self.plan.k
+        flipped = self.op.transpose_a if lhs else self.op.transpose_b
+        if unit:
+            where, flipped = vector_region(src.buffer, depth, self.plan.k), False
+            block = self._block(src.buffer, (self.plan.k,))
+        else:
+            starts, shape = (start, depth), (span.strip, self.plan.k)
+            if not lhs:
+                starts, shape = starts[::-1], shape[::-1]
+            block = self._block(src.buffer, shape)
+            if flipped:
+                starts, shape = starts[::-1], shape[::-1]
+            where = Region(src.buffer, starts, shape)
+        return Alloc(block.buffer), self._load_op(block, where, transposed=flipped)
+
+    def _result(self, rows: Span, cols: Span) -> tuple[Region, tuple[Stmt, ...]]:
+        """A block of C, and the statements that bring it to life with what it begins with."""
+        assert self.op.dst is not None
+        tensor = self.op.dst.buffer
+        if not self.form.space.vector:
+            block = self._block(tensor, (rows.size, cols.size))
+            where = Region(tensor, (rows.start, cols.start), block.shape)
+        else:
+            span = cols if self.m == 1 else rows
+            block = self._block(tensor, (span.size,))
+            where = vector_region(tensor, span.start, span.size)
+        begin: tuple[Stmt, ...] = (Alloc(block.buffer),)
+        if accumulates(self.op):
+            begin += (self._load_op(block, where),)
+        return block, begin
+
+    def _block(self, tensor: Buffer, shape: tuple[int, ...]) -> Region:
+        name = self.names.fresh(f"{tensor.name}_blk")
+        return Region.whole(Buffer(name, shape, tensor.dtype, loc=self.op.loc))
+
+    def _load_op(self, block: Region, where: Region, *, transposed: bool = False) -> Op:
+        return Op("load", block, (where,), transposed=transposed, loc=self.op.loc)
+
+    def _strip(self, c_blk: Region, rows: Span, cols: Span) -> Region:
+        if not self.form.space.vector:
+            shape = (rows.strip, cols.strip)
+            return Region(c_blk.buffer, (rows.offset, cols.offset), shape)
+        span = cols if self.m == 1 else rows
+        return Region(c_blk.buffer, (span.offset,), (span.strip,))
+
+    def _gemm(
+        self, dst: Region, resident: tuple[Stmt, ...], streamed: tuple[Stmt, ...]
+    ) -> Op:
+        lhs, rhs = (resident, streamed) if self.plan.a_resident else (streamed, resident)
+        srcs = tuple(_loaded(stmts) for stmts in (lhs, rhs))
+        clear = self.op.clear if accumulates(self.op) else self.k.first
+        return replace(
+            self.op, dst=dst, srcs=srcs, clear=clear, transpose_a=False, transpose_b=False
+        )
+
+    def _maps(
+        self, block: Region, rows: Span, cols: Span, hoist: dict[Section, frozenset[Var]]
+    ) -> tuple[list[Stmt], list[Stmt]]:
+        """What becomes of a strip of C: statements before the loop over strips, and in it."""
+        if self.form.space.vector:
+            rows, cols = Span(Affine(), 1), cols if self.m == 1 else rows
+        writer = BlockWriter(self.form, self.flow, self.names, rows, cols, hoist)
+        writer.put(self.flow.writes[self.op], block)
+        writer.run(self.form.maps)
+        return writer.sections[Section.PRE], writer.sections[Section.BODY]
+
+    def _wrap(self, axis: Axis, body: tuple[Stmt, ...] | list[Stmt]) -> tuple[Stmt, ...]:
+        return axis.wrap(body, self.op.loc)
+
+
+def _loaded(stmts: tuple[Stmt, ...]) -> Region:
+    """The block that the last of `stmts` loads."""
+    load = stmts[-1]
+    assert isinstance(load, Op)
+    assert load.dst is not None
+    return load.dst
+
+
+def _vars(*axes: Axis) -> frozenset[Var]:
+    return frozenset(axis.var for axis in axes if axis.var)
