@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import Any
 
 import tvm
+from tvm.error import register_error
 from tvm.tirx import PrimFunc
-from tvm_ffi import register_error
 
 from tileflow_tvm.errors import KernelError, TileflowError
 from tileflow_tvm.frontend.ops import MACHINE_ATTR
