@@ -29,7 +29,7 @@ $(INSTALLED): $(BUILT_FROM)
 	  echo "error: Python 3.10 or newer is needed; $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
 	  echo 'hint: make PYTHON=/path/to/python3.11'; exit 1; } >&2
 	@if [ -n "$$CXX" ]; then set -- "$$CXX"; else set -- c++ g++ clang++; fi; for cxx; do \
-	  echo 'int main() {}' | $$cxx -std=c++20 -x c++ -o /dev/null - 2>/dev/null && exit 0; done; \
+	  echo '#include <span>' | $$cxx -std=c++20 -x c++ -fsyntax-only - 2>/dev/null && exit 0; done; \
 	  { echo "error: no C++20 compiler: none of $$* compiles a program"; \
 	  echo 'hint: install g++ (>= 11) or clang++ (>= 14), or name one: make CXX=g++-12'; exit 1; } >&2
 	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \

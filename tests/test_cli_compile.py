@@ -225,4 +225,6 @@ class TestCheck:
 
     def test_tile_level_needs_one(self, capsys):
         save(RELU)
-        assert "has no oracle of its own" in failure(capsys, "check", "kernel.py")
+        shown = failure(capsys, "check", "kernel.py")
+        assert shown.startswith("error: kernel.py is at tile level")
+        assert "hint: put a function relu_reference beside it" in shown

@@ -16,6 +16,7 @@ from tileflow_tvm.cli.options import (
     whole_number,
 )
 from tileflow_tvm.cli.tables import in_bytes, print_json, print_table
+from tileflow_tvm.errors import CallError
 
 if TYPE_CHECKING:
     from tileflow_tvm.cli.kernels import Shape
@@ -112,9 +113,17 @@ def _summary(exe: Executable) -> str:
 
 def check_kernel(args: argparse.Namespace) -> None:
     import tileflow_tvm as tf
-    from tileflow_tvm.cli.kernels import find_kernel
+    from tileflow_tvm.cli.kernels import ORACLE_SUFFIX, find_kernel
+    from tileflow_tvm.frontend.module import only_function
+    from tileflow_tvm.frontend.read import level
 
     kernel = find_kernel(args.kernel, args.shape)
+    if kernel.oracle is None and level(only_function(kernel.func)) == "tile":
+        raise CallError(
+            f"{args.kernel} is at tile level, where the code does not say what it should compute",
+            hint=f"put a function {kernel.name}{ORACLE_SUFFIX} beside it: float64 arrays in, "
+            "what it should give out",
+        )
     report = tf.check(
         kernel.func,
         oracle=kernel.oracle,

@@ -27,6 +27,7 @@ class Kernel:
     """A PrimFunc or IRModule, and what it should compute, where its file says so: a function of
     the inputs in float64 that returns the outputs."""
 
+    name: str
     func: Any
     oracle: Callable[..., Any] | None
 
@@ -60,7 +61,7 @@ def find_kernel(text: str, shape: Shape = ()) -> Kernel:
     elif shape:
         raise KernelError(f"{path}:{name} is a kernel already; it takes no --shape")
     oracle = vars(module).get(name + ORACLE_SUFFIX)
-    return Kernel(value, oracle if callable(oracle) else None)
+    return Kernel(name, value, oracle if callable(oracle) else None)
 
 
 def _make(maker: Callable[..., Any], path: str, name: str, shape: Shape) -> Any:
