@@ -107,8 +107,8 @@ def balanced(extent: int, machine: Machine, step: float) -> list[int]:
 
 
 def block_bytes(shape: Iterable[int], machine: Machine) -> int:
-    """On chip: whole tiles, or a vector; an address has room for a row of a tile at least."""
-    return padded(prod(shape), machine) * WORD
+    """On chip: whole tiles, or a vector with an address that is a multiple of a tile's row."""
+    return prod(padded(extent, machine) for extent in shape) * WORD
 
 
 def total_bytes(body: Iterable[Stmt], machine: Machine) -> int:

@@ -225,9 +225,12 @@ class _Walker:
                 "that it accumulates over", loc=op.loc, notes=allocated(op.dst.buffer),
                 hint=f"allocate it outside the loop over {var.name}",
             )  # fmt: skip
-        for label in labels:
-            clip = clips.get(label)
-            if isinstance(clip, Clip) and any(clip.depends_on(loop.var) for loop in inner):
+        for label, start in zip(labels, op.dst.start, strict=True):
+            clip = clips.get(label) if label else None
+            if not isinstance(clip, Clip):
+                continue
+            in_buffer = replace(clip, limit=clip.limit + start)
+            if any(in_buffer.depends_on(loop.var) for loop in inner):
                 clash = Clash(clip, None, "changes while it accumulates")
                 raise clash_error(clash, f"its extent {label}", op)
 

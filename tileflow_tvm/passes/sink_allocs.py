@@ -55,13 +55,12 @@ def _begins_anew(body: tuple[Stmt, ...], buffer: Buffer, loops: tuple[Loop, ...]
     """Whether the first use of `buffer` in `body` overwrites all of it."""
     first = next((stmt for stmt in body if buffer in buffers_used(stmt)), None)
     if isinstance(first, Loop):
-        return _begins_anew(first.body, buffer, (*loops, first))
+        runs = first.extent.is_const and first.extent.const > 0
+        return runs and _begins_anew(first.body, buffer, (*loops, first))
     if not isinstance(first, Op) or first.dst is None or first.dst.buffer is not buffer:
         return False
     if not first.dst.is_whole or any(r.buffer is buffer for r in first.regions[1:]):
         return False
-    if first.name not in ("gemm", "reduce"):
-        return not loops
-    if first.clear.always:
-        return not loops
-    return len(loops) == 1 and first.clear.var is loops[0].var
+    if first.name not in ("gemm", "reduce") or first.clear.always:
+        return True
+    return any(first.clear.var is loop.var for loop in loops)
