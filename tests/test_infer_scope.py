@@ -365,6 +365,62 @@ def test_a_unit_matrix_dimension_is_a_grid_where_gemm_uses_it():
     assert_close(run(kernel, a, b)[0], a.astype(np.float64) @ b)
 
 
+def test_products_with_vectors():
+    @T.prim_func
+    def kernel(
+        A: T.Buffer((40, 50), "float32"), X: T.Buffer((50,), "float32"),
+        Z: T.Buffer((40,), "float32"), Y: T.Buffer((40,), "float32"),
+        W: T.Buffer((50,), "float32"), U: T.Buffer((40, 50), "float32"),
+        D: T.Buffer((1,), "float32"),
+    ):  # fmt: skip
+        a = T.alloc_buffer((64, 64))
+        x = T.alloc_buffer((64,))
+        y = T.alloc_buffer((64,))
+        z = T.alloc_buffer((64,))
+        w = T.alloc_buffer((64,))
+        o = T.alloc_buffer((64, 64))
+        d = T.alloc_buffer((1,))
+        T.tf.load(a, A[0:64, 0:64])
+        T.tf.load(x, X[0:64])
+        T.tf.load(z, Z[0:64])
+        T.tf.gemm(y, a, x)
+        T.tf.gemm(w, z, a)
+        T.tf.gemm(o, z, x)
+        T.tf.gemm(d, x, x)
+        T.tf.store(Y[0:64], y)
+        T.tf.store(W[0:64], w)
+        T.tf.store(U[0:64, 0:64], o)
+        T.tf.store(D, d)
+
+    a, x, z = normal(40, 50), normal(50, seed=1), normal(40, seed=2)
+    y, w, o, d = run(kernel, a, x, z)
+    a, x, z = (array.astype(np.float64) for array in (a, x, z))
+    for got, want in ((y, a @ x), (w, z @ a), (o, np.outer(z, x)), (d, [x @ x])):
+        assert_close(got, want)
+
+
+def test_strips_of_a_block_that_accumulate_alike():
+    @T.prim_func
+    def kernel(
+        A: T.Buffer((20, 70), "float32"), B: T.Buffer((70, 100), "float32"),
+        C: T.Buffer((20, 100), "float32"),
+    ):  # fmt: skip
+        c = T.alloc_buffer((32, 128))
+        for k in range(3):
+            a = T.alloc_buffer((32, 32))
+            T.tf.load(a, A[0:32, k * 32 : k * 32 + 32])
+            for n in range(4):
+                b = T.alloc_buffer((32, 32))
+                T.tf.load(b, B[k * 32 : k * 32 + 32, n * 32 : n * 32 + 32])
+                T.tf.gemm(c[0:32, n * 32 : n * 32 + 32], a, b, clear=k == 0)
+        for n in range(4):
+            T.tf.neg(c[0:32, n * 32 : n * 32 + 32])
+            T.tf.store(C[0:32, n * 32 : n * 32 + 32], c[0:32, n * 32 : n * 32 + 32])
+
+    a, b = normal(20, 70), normal(70, 100, seed=1)
+    assert_close(run(kernel, a, b)[0], -(a.astype(np.float64) @ b))
+
+
 def test_the_last_iteration_counts_after_a_loop():
     @T.prim_func
     def kernel(A: T.Buffer((70, 8), "float32"), C: T.Buffer((6, 8), "float32")):

@@ -42,8 +42,9 @@ CASES = {
                    ["'b' .32, 64."], "transpose_a"),
     "gemm_result": ("T.tf.gemm(a, a, b, transpose_b=True)  # HERE", "the product is 32 x 32",
                     [], ""),
-    "gemm_vector": ("T.tf.gemm(v, v, v)  # HERE", "'v' .64,. is a vector and cannot be a tile grid",
-                    ["an operand of gemm"], "allocate it as .1, 64."),
+    "gemm_vector": ("T.tf.gemm(v, a, v)  # HERE", "the product is 32 x 1", ["'v' .64,."], ""),
+    "declared_grid": ("s = T.alloc_buffer((64,), scope='tile.grid')  # HERE",
+                      "declared a tile grid but is a vector", [], "allocate it as .1, 64."),
     "unary": ("T.tf.exp(a[0:32, 0:32], b)  # HERE", "unary: the 32 x 32 slice of 'a' and", [], ""),
     "broadcast": (
         "w = T.alloc_buffer((16,))\nT.tf.fill(w, 1.0)\nT.tf.add(a, w)  # HERE",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from math import prod
 
 from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.tile_ir import Buffer, Op, Operand, Program, Region, Scope
@@ -140,25 +141,39 @@ def _meet(chip: list[tuple[int, str]], dram: tuple[int, ...]) -> Labels | None:
 
 
 def _gemm(op: Op) -> Axes:
+    """As NumPy: a vector on the left is 1 x k, one on the right k x 1; where k is 1, a vector
+    may also be m x 1 or 1 x n."""
     dst, lhs, rhs = _dst(op), _region(op, 0), _region(op, 1)
-    for region in (dst, lhs, rhs):
-        if len(region.shape) != 2:
-            raise KernelError(
-                f"gemm: {describe(region)} is not a matrix", loc=op.loc,
-                hint="allocate it with two dimensions, one of them 1",
-            )  # fmt: skip
-    left: Labels = ("k", "m") if op.transpose_a else ("m", "k")
-    right: Labels = ("n", "k") if op.transpose_b else ("k", "n")
-    m, k = lhs.shape[left.index("m")], lhs.shape[left.index("k")]
-    n = rhs.shape[right.index("n")]
-    if rhs.shape[right.index("k")] != k:
+    left, right = _gemm_sides(op, dst, lhs, rhs)
+    rows, cols = dict(zip(left, lhs.shape, strict=True)), dict(zip(right, rhs.shape, strict=True))
+    m, n, k = rows.get("m", 1), cols.get("n", 1), rows.get("k", 1)
+    if cols.get("k", 1) != k:
         raise _disagree(
             op, "do not have the same inner length", lhs, rhs,
             hint="transpose_a and transpose_b read an operand stored k x m or n x k",
         )  # fmt: skip
-    if dst.shape != (m, n):
+    vector = 1 in (m, n) and dst.shape == (m * n,)
+    if dst.shape != (m, n) and not vector:
         raise _disagree(op, f"do not fit: the product is {m} x {n}", dst, lhs, rhs)
-    return Axes(op, ("m", "n"), (left, right), {"m": m, "n": n, "k": k})
+    labels: Labels = ("m", "n")
+    if vector:
+        labels = ("m",) if n == 1 else ("n",)
+    return Axes(op, labels, (left, right), {"m": m, "n": n, "k": k})
+
+
+def _gemm_sides(op: Op, dst: Region, lhs: Region, rhs: Region) -> tuple[Labels, Labels]:
+    left: Labels = ("k", "m") if op.transpose_a else ("m", "k")
+    right: Labels = ("n", "k") if op.transpose_b else ("k", "n")
+    vectors = [len(region.shape) == 1 for region in (lhs, rhs)]
+    if all(vectors):
+        return (("k",), ("k",)) if prod(dst.shape) == 1 else (("m",), ("n",))
+    if vectors[0]:
+        k = rhs.shape[right.index("k")]
+        left = ("m",) if k == 1 != lhs.shape[0] else ("k",)
+    if vectors[1]:
+        k = lhs.shape[left.index("k")]
+        right = ("n",) if k == 1 != rhs.shape[0] else ("k",)
+    return left, right
 
 
 def _unary(op: Op) -> Axes:

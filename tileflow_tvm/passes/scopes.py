@@ -49,11 +49,11 @@ def _buffers(program: Program) -> Iterator[Buffer]:
 class _Uses:
     dram: dict[Buffer, _Use]
     chip: dict[Buffer, _Use]
-    matrix: dict[Buffer, _Use]
+    gemm: set[Buffer]
 
 
 def _collect(program: Program) -> _Uses:
-    uses = _Uses({}, {}, {})
+    uses = _Uses({}, {}, set())
     copies = []
     for op in program.ops:
         if op.name == "copy":
@@ -63,7 +63,7 @@ def _collect(program: Program) -> _Uses:
             known = uses.chip if on_chip else uses.dram
             known.setdefault(region.buffer, _Use(op, _what(op, region)))
             if op.name == "gemm":
-                uses.matrix.setdefault(region.buffer, _Use(op, "an operand of gemm"))
+                uses.gemm.add(region.buffer)
     _collect_copies(copies, uses, _function_level(program.body))
     return uses
 
@@ -110,7 +110,6 @@ def _function_level(body: tuple[Stmt, ...]) -> set[Buffer]:
 
 def _scope(buffer: Buffer, uses: _Uses) -> Scope:
     dram, chip = uses.dram.get(buffer), uses.chip.get(buffer)
-    matrix = uses.matrix.get(buffer)
     if buffer.scope is Scope.DRAM:
         if chip:
             raise _in_dram_error(buffer, chip)
@@ -128,24 +127,21 @@ def _scope(buffer: Buffer, uses: _Uses) -> Scope:
     if chip and 0 in buffer.shape:
         raise KernelError(f"'{buffer.name}' {buffer.shape} is an empty block", loc=buffer.loc,
                           notes=_place(chip), hint="blocks have at least one element")  # fmt: skip
-    if rank == 1 and (matrix or buffer.scope is Scope.GRID):
+    if rank == 1 and buffer.scope is Scope.GRID:
         raise KernelError(
-            f"'{buffer.name}' {buffer.shape} is a vector and cannot be a tile grid",
-            loc=matrix.op.loc if matrix else buffer.loc,
-            notes=allocated(buffer) + (_place(matrix) if matrix else ()),
-            hint=f"allocate it as (1, {buffer.shape[0]}) or ({buffer.shape[0]}, 1)",
+            f"'{buffer.name}' {buffer.shape} is declared a tile grid but is a vector",
+            loc=buffer.loc, hint=f"leave the scope out, or allocate it as (1, {buffer.shape[0]})",
         )  # fmt: skip
-    if buffer.scope is Scope.VEC and (matrix or (rank == 2 and not unit)):
+    if buffer.scope is Scope.VEC and rank == 2 and not unit:
         raise KernelError(
             f"'{buffer.name}' {buffer.shape} is declared a vector but is a matrix",
-            loc=buffer.loc, notes=_place(matrix) if matrix else (),
-            hint=f"leave the scope out, or say {Scope.GRID.value!r}",
+            loc=buffer.loc, hint=f"leave the scope out, or say {Scope.GRID.value!r}",
         )  # fmt: skip
     if buffer.scope.on_chip:
         return buffer.scope
     if rank > 2:
         return Scope.DRAM
-    return Scope.VEC if rank == 1 or (unit and not matrix) else Scope.GRID
+    return Scope.VEC if rank == 1 or (unit and buffer not in uses.gemm) else Scope.GRID
 
 
 def _in_dram_error(buffer: Buffer, chip: _Use) -> KernelError:
