@@ -8,7 +8,7 @@ never written, or blocks whose values do not match in extent, fails.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -124,8 +124,9 @@ class TileInterpreter:
             self.dram.add(buffer)
             return
         if len(buffer.shape) == 2:
-            assert all(side % self.tile == 0 for side in buffer.shape), f"{buffer.name} no grid"
-        self.live[buffer] = buffer.elements * 4
+            assert all(side % self.tile in (0, 1) for side in buffer.shape), f"{buffer.name} no grid"
+        sides = [-(-side // self.tile) * self.tile for side in buffer.shape]
+        self.live[buffer] = int(np.prod(sides)) * 4
         self.traffic.peak_bytes = max(self.traffic.peak_bytes, sum(self.live.values()))
 
     def _loop(self, loop: Loop) -> None:
@@ -164,7 +165,7 @@ class TileInterpreter:
             assert all(end <= size for end, size in zip(ends, region.buffer.shape, strict=True))
             if len(starts) == 2:
                 assert all(start % self.tile == 0 for start in starts), "between tiles"
-                assert all(extent % self.tile == 0 for extent in region.shape), "between tiles"
+                assert all(extent % self.tile in (0, 1) for extent in region.shape), "between tiles"
         return memory, tuple(slice(a, b) for a, b in zip(starts, ends, strict=True))
 
     def _read(self, region: Region) -> np.ndarray:
@@ -181,7 +182,7 @@ class TileInterpreter:
 
     def _write(self, region: Region, values: np.ndarray) -> None:
         memory, window = self._window(region)
-        values = values.reshape(_as_rank(values.shape, len(region.shape)))
+        values = _laid_out(values, region.shape)
         assert all(a <= b for a, b in zip(values.shape, region.shape, strict=True))
         memory.data[window] = np.nan
         memory.state[window] = OUTSIDE
@@ -209,7 +210,7 @@ class TileInterpreter:
         if 0 in inside:
             return
         values = values.T if op.transposed else values
-        values = values.reshape(_as_rank(values.shape, len(inside), op.dst.shape))
+        values = _laid_out(values, op.dst.shape)
         box = tuple(slice(size) for size in inside)
         assert all(a >= b for a, b in zip(values.shape, inside, strict=True)), "values are missing"
         memory.data[window] = values[box]
@@ -227,10 +228,7 @@ class TileInterpreter:
         lhs, rhs = (self._read(src) for src in op.srcs)
         lhs = lhs.reshape(1, -1) if lhs.ndim == 1 else lhs
         rhs = rhs.reshape(-1, 1) if rhs.ndim == 1 else rhs
-        if lhs.size and rhs.size:
-            result = lhs @ rhs
-        else:
-            result = np.zeros((0, 0))
+        result = lhs @ rhs if lhs.size and rhs.size else np.zeros((0, 0))
         if not self._cleared(op.clear):
             result = result + self._read(op.dst).reshape(result.shape)
         self._write(op.dst, result)
@@ -275,19 +273,15 @@ class TileInterpreter:
         self._write(op.dst, np.full(op.dst.shape, op.value))
 
 
-def _as_rank(
-    shape: tuple[int, ...], rank: int, like: tuple[int, ...] | None = None
-) -> tuple[int, ...]:
-    """`shape` with unit dimensions dropped or added; where they go, `like` tells."""
-    if len(shape) == rank:
-        return shape
-    if rank == 1:
-        assert sorted(shape)[:-1] == [1] * (len(shape) - 1) or 0 in shape
-        return (int(np.prod(shape)),)
-    assert len(shape) == 1
-    if like is not None and like[0] != 1:
-        return (shape[0], 1)
-    return (1, shape[0])
+def _laid_out(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`values` as part of a block or slice of this shape: vectors may lie or stand."""
+    if len(shape) == 2 and 1 not in shape:
+        assert values.ndim == 2
+        return values
+    assert max(values.shape, default=1) == values.size or 0 in values.shape
+    if len(shape) == 1:
+        return values.reshape(-1)
+    return values.reshape((1, -1) if shape[0] == 1 else (-1, 1))
 
 
 def run_tensor_level(program: Program, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -302,8 +296,8 @@ def _tensor_op(op: Op, memory: dict[Buffer, np.ndarray]) -> None:
     target = op.dst.buffer
     srcs = [memory[src.buffer] if isinstance(src, Region) else np.asarray(src) for src in op.srcs]
     if op.name == "gemm":
-        a = srcs[0].reshape(1, -1) if srcs[0].ndim == 1 else srcs[0].T if op.transpose_a else srcs[0]
-        b = srcs[1].reshape(-1, 1) if srcs[1].ndim == 1 else srcs[1].T if op.transpose_b else srcs[1]
+        a, b = (src.T if flag else src for src, flag in
+                zip(srcs, (op.transpose_a, op.transpose_b), strict=True))  # fmt: skip
         result = a @ b
     elif op.name == "unary":
         result = UNARY[op.func](srcs[0] * op.scale + op.bias)

@@ -8,7 +8,6 @@ from enum import Enum
 from math import prod
 
 from tileflow_tvm.frontend.tile_ir import Op, Region
-from tileflow_tvm.passes.tile_simplify import gemm_dims
 from tileflow_tvm.passes.tile_values import Dataflow, Read, Value
 
 
@@ -32,7 +31,7 @@ OF_AXIS = {"cols": Kind.COL, "rows": Kind.ROW}
 @dataclass(frozen=True)
 class Space:
     """The rows x cols points that a group computes. With a unit dimension, or of rank 1, it is
-    a *vector*: rows is 1, blocks are rank 1, and FULL is a vector of `cols`."""
+    a *vector*: rows is 1, and FULL is a vector of `cols`."""
 
     rows: int
     cols: int
@@ -76,6 +75,17 @@ class GroupForm:
     @property
     def maps(self) -> tuple[Op, ...]:
         return tuple(op for op in self.ops if op is not self.gemm)
+
+
+def gemm_dims(op: Op) -> tuple[int, int, int]:
+    """(M, N, K); a rank-1 lhs is 1 x K, a rank-1 rhs K x 1."""
+    lhs, rhs = op.srcs
+    assert isinstance(lhs, Region)
+    assert isinstance(rhs, Region)
+    a, b = lhs.shape, rhs.shape
+    m, k = (1, a[0]) if len(a) == 1 else (a[1], a[0]) if op.transpose_a else a
+    n = 1 if len(b) == 1 else b[0] if op.transpose_b else b[1]
+    return m, n, k
 
 
 def space_of(op: Op) -> Space:

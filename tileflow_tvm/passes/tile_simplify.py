@@ -17,6 +17,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Stmt,
 )
 from tileflow_tvm.frontend.tree import buffers_used
+from tileflow_tvm.passes.tile_group import Space, gemm_dims
 from tileflow_tvm.passes.tile_values import accumulates
 
 NOTHING = {"sum": 0.0, "prod": 1.0, "max": -inf, "min": inf}
@@ -36,17 +37,6 @@ def simplify(program: Program) -> Program:
     rewriter = _Rewriter()
     body = tuple(new for stmt in program.body for new in rewriter.stmt(stmt))
     return replace(program, body=_without_unused(_without_unseen(body, set(program.params))))
-
-
-def gemm_dims(op: Op) -> tuple[int, int, int]:
-    """(M, N, K); a rank-1 lhs is 1 x K, a rank-1 rhs K x 1."""
-    lhs, rhs = op.srcs
-    assert isinstance(lhs, Region)
-    assert isinstance(rhs, Region)
-    a, b = lhs.shape, rhs.shape
-    m, k = (1, a[0]) if len(a) == 1 else (a[1], a[0]) if op.transpose_a else a
-    n = 1 if len(b) == 1 else b[0] if op.transpose_b else b[1]
-    return m, n, k
 
 
 @dataclass
@@ -118,7 +108,7 @@ class _Rewriter:
                 del self.flipped[copy]
         if op.name == "fill":
             self.filled[target] = op.value
-        if op.name == "copy" and op.transposed and min(op.dst.shape) > 1:
+        if op.name == "copy" and op.transposed and not Space.of(op.dst.shape).vector:
             (src,) = op.srcs
             assert isinstance(src, Region)
             if src.buffer is not target:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class Dataflow:
         """What an accumulating operation adds to."""
         self.writes: dict[Op, Value] = {}
         self.maker: dict[Value, Op] = {}
-        self.users: defaultdict[Value, list[Op]] = defaultdict(list)
+        self.users: dict[Value, list[Op]] = {}
         versions: Counter[Buffer] = Counter()
         for op in self.ops:
             self._add(op, versions)
@@ -56,7 +56,7 @@ class Dataflow:
         if accumulates(op):
             self.before[op] = Value(target, versions[target])
         for value in self.values_read(op):
-            self.users[value].append(op)
+            self.users.setdefault(value, []).append(op)
         versions[target] += 1
         self.writes[op] = Value(target, versions[target])
         self.maker[self.writes[op]] = op
@@ -75,7 +75,7 @@ class Dataflow:
         return frozenset(
             value
             for value in made
-            if value in self.results or any(user not in inside for user in self.users[value])
+            if value in self.results or any(user not in inside for user in self.users.get(value, ()))
         )
 
     def must_follow(self, op: Op) -> set[Op]:
@@ -84,7 +84,7 @@ class Dataflow:
         first = {self.maker[value] for value in self.values_read(op) if value in self.maker}
         made = self.writes[op]
         overwritten = Value(made.buffer, made.version - 1)
-        first.update(self.users[overwritten])
+        first.update(self.users.get(overwritten, ()))
         if overwritten in self.maker:
             first.add(self.maker[overwritten])
         first.discard(op)
