@@ -12,14 +12,8 @@ import numpy as np
 from graph_source import load_source, source_of
 from graphs import UNIT, Approx, Graph, graph_of
 
-LEVELS = ("scalar", "avx2", "avx512")
-
-
-def available_levels() -> tuple[str, ...]:
-    """The SIMD levels that this CPU has."""
-    from tileflow_tvm import sim
-
-    return tuple(level for level in LEVELS if level in sim.levels())
+import tileflow_tvm as tf
+from tileflow_tvm import _sim
 
 
 def bits(array: np.ndarray) -> np.ndarray:
@@ -57,7 +51,7 @@ def run_every_way(exe: Any, arrays: list[np.ndarray]) -> tuple[np.ndarray, ...]:
     """The outputs of the sequential engine, after the threaded one, and every SIMD level in
     both, have given the same bits."""
     outputs = exe.run(*arrays, engine="sequential").outputs
-    for level in ("", *available_levels()):
+    for level in ("", *_sim.levels()):
         for engine in ("sequential", "threaded"):
             again = exe.run(*arrays, engine=engine, simd=level).outputs
             for index, (got, want) in enumerate(zip(again, outputs, strict=True)):
@@ -67,8 +61,6 @@ def run_every_way(exe: Any, arrays: list[np.ndarray]) -> tuple[np.ndarray, ...]:
 
 def check(func: Any, arrays: list[np.ndarray], wants: list[Approx], **machine: int) -> Any:
     """Compile for a machine with these changes, run every way, compare; the executable."""
-    import tileflow_tvm as tf
-
     exe = tf.compile(func, machine=tf.Machine.load("tileflow").replace(**machine))
     outputs = run_every_way(exe, arrays)
     for index, (got, want) in enumerate(zip(outputs, wants, strict=True)):

@@ -163,11 +163,12 @@ def test_topi_reductions(name, want, axis, rng):
 def fused_by_relax(build: Any, *shapes: tuple[int, ...]) -> Any:
     """The one PrimFunc that LegalizeOps ... FuseTIR make of the function `build` of variables."""
     builder = relax.BlockBuilder()
-    inputs = [relax.Var(f"x{i}", relax.TensorStructInfo(shape, "float32"))
+    inputs = [relax.Var(f"x{i}", relax.TensorType(shape, "float32"))
               for i, shape in enumerate(shapes)]  # fmt: skip
-    with builder.function("main", inputs), builder.dataflow():
-        out = builder.emit_output(build(builder, *inputs))
-    builder.emit_func_output(out)
+    with builder.function("main", inputs):
+        with builder.dataflow():
+            out = builder.emit_output(build(builder, *inputs))
+        builder.emit_func_output(out)
     passes = [relax.transform.LegalizeOps(), relax.transform.AnnotateTIROpPattern(),
               relax.transform.FoldConstant(), relax.transform.FuseOps(),
               relax.transform.FuseTIR()]  # fmt: skip
