@@ -170,7 +170,8 @@ def map_accesses(stage: Stage, change: Callable[[Access], Access]) -> Stage:
 
 
 def to_f32(value: float) -> float:
-    """The nearest float32; OverflowError where a finite value has none."""
+    """The nearest float32; OverflowError where a finite value has none (TVM makes no such
+    constants)."""
     rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
     return rounded
 

@@ -126,7 +126,7 @@ class ExprReader:
         if str(node.ty) not in DTYPES:
             raise self._wrong_type(node)
         if isinstance(node, FloatImm):
-            return self._const(node)
+            return Const(to_f32(node.value))
         if isinstance(node, TensorLoad):
             return self.access(node.source, node.indices, node)
         if func := _BINARY.get(type(node)):
@@ -142,13 +142,6 @@ class ExprReader:
             raise self._fail(node, f"scalar parameter '{node.name}' cannot be used in a block",
                              "pass it as a tensor of shape (1,)")  # fmt: skip
         raise self._fail(node, f"{type(node).__name__} is not supported", _MATH)
-
-    def _const(self, node: Any) -> Const:
-        try:
-            return Const(to_f32(node.value))
-        except OverflowError:
-            raise self._fail(node, f"the constant {node.value} does not fit in float32",
-                             "the largest float32 is about 3.4028e38") from None  # fmt: skip
 
     def _wrong_type(self, node: Any) -> KernelError:
         if isinstance(node, ir.Var) and self._indices.is_bound(node):
@@ -166,8 +159,8 @@ class ExprReader:
             raise self._wrong_type(node)
         if source == target:
             return self.read(node.value)
-        if isinstance(node.value, IntImm):
-            return Const(to_f32(float(int(node.value))))
+        if isinstance(node.value, IntImm | FloatImm):
+            return Const(to_f32(float(node.value)))
         if source.startswith(("int", "uint")) and not isinstance(node.value, TensorLoad):
             raise self._index_as_value(node)
         raise self._fail(node, f"a cast from {source} to {target} is not supported",

@@ -1,0 +1,88 @@
+"""`legalize`: its normal form, and errors for functions that no text stands behind."""
+
+from __future__ import annotations
+
+import pytest
+import tvm
+from lifted import MACHINE
+from tvm import te, tirx, topi
+from tvm.script import tirx as T
+
+from tileflow_tvm.errors import KernelError
+from tileflow_tvm.passes.legalize import legalize
+from tileflow_tvm.passes.lift import lift
+
+
+@T.prim_func(s_tir=True)
+def scheduled(X: T.Buffer((T.int64(32), T.int64(50)), "float32"),
+              Y: T.Buffer((T.int64(32), T.int64(50)), "float32")):  # fmt: skip
+    for io, ii, j, u in T.grid(T.int64(4), T.int64(8), T.int64(50), T.int64(1)):
+        with T.sblock("y"):
+            i = T.axis.spatial(T.int64(32), io * T.int64(8) + ii)
+            vj, vu = T.axis.remap("SS", [j, u])
+            two: T.let = T.float32(2)
+            if vj < T.int64(50):
+                Y[i, (vj + vu * T.int64(50)) % T.int64(50)] = X[i, vj] * two
+
+
+@T.prim_func(s_tir=True)
+def normal(X: T.Buffer((32, 50), "float32"), Y: T.Buffer((32, 50), "float32")):
+    for i_loop, j in T.grid(32, 50):
+        with T.sblock("y"):
+            i, vj = T.axis.remap("SS", [i_loop, j])
+            Y[i, vj] = X[i, vj] * T.float32(2)
+
+
+def test_the_normal_form() -> None:
+    legal = legalize(scheduled, MACHINE)
+    tvm.ir.assert_structural_equal(legal, normal.with_attr("global_symbol", "scheduled"))
+    assert "i_loop" in legal.script()
+
+
+def test_places_survive() -> None:
+    (loop,) = (legalize(scheduled, MACHINE).body.block.body,)
+    store = loop.body.body.block.body
+    written = scheduled.body.block.body.body.body.body.body.block.body.seq[1].then_case
+    assert (store.span.line, store.span.column) == (written.span.line, written.span.column)
+    assert store.span.source_name.name == __file__
+
+
+def test_a_temporary_of_higher_rank_loses_its_unit_dimensions() -> None:
+    a = te.placeholder((4, 5), "float32", "A")
+    func = te.create_prim_func([a, topi.reshape(topi.exp(topi.reshape(a, (1, 4, 1, 5))), (4, 5))])
+    assert [op.name for op in lift(func, MACHINE).ops] == ["unary"]
+
+
+def test_a_function_without_a_text_is_drawn() -> None:
+    a = te.placeholder((4, 5), "float32", "A")
+    func = te.create_prim_func([a, topi.floor(topi.exp(a))])
+    with pytest.raises(KernelError) as caught:
+        legalize(func, MACHINE)
+    text = str(caught.value).splitlines()
+    assert text[0].startswith("error: the function 'floor' is not supported")
+    assert "T.floor(compute_1[v_i0, v_i1])" in text[1]
+    assert text[2].index("^") == text[1].index("T.floor")
+    assert len(text[2].strip()) == len("T.floor(compute_1[v_i0, v_i1])")
+
+
+def test_a_reduction_in_a_function_without_a_text_is_drawn() -> None:
+    a, b = (te.placeholder((4, 4), "float32", name) for name in "AB")
+    k = te.reduce_axis((0, 4), "k")
+    c = te.compute((4, 4), lambda i, j: te.max(a[i, k] * b[k, j], axis=k), "C")
+    with pytest.raises(KernelError) as caught:
+        lift(te.create_prim_func([a, b, c]), MACHINE)
+    assert "A[v_i, v_k] * B[v_k, v_j]" in str(caught.value)
+    assert "^^^" in str(caught.value)
+
+
+def test_an_expression_that_nests_too_deep_is_refused() -> None:
+    a = te.placeholder((4,), "float32", "A")
+
+    def deep(i: tirx.Var) -> object:
+        value = a[i]
+        for _ in range(500):
+            value = te.exp(value)
+        return value
+
+    with pytest.raises(KernelError, match="nests deeper than 200 levels"):
+        legalize(te.create_prim_func([a, te.compute((4,), deep, "C")]), MACHINE)

@@ -1,0 +1,104 @@
+"""What `legalize` refuses of declarations, expressions and indices, and where it points."""
+
+from __future__ import annotations
+
+import pytest
+from refused import at_header, block_func, check_refusal, map_block
+
+CASES: dict[str, tuple[str, str, str]] = {
+    # what is declared
+    "dtype": (at_header(map_block("A(4, 5)float16, C(4, 5)", "T.Cast('float32', A[vi, vj])")),
+              "tensor 'A' has dtype float16", "supported: float32"),
+    "integers": (at_header(map_block("A(4, 5)int32, C(4, 5)", "T.float32(0)")),
+                 "tensor 'A' has dtype int32", "supported: float32"),
+    "rank 0": (at_header(map_block("s(), C(4, 5)", "s[()]")), "tensor 's' has rank 0", r"\(1,\)"),
+    "rank 7": (at_header(map_block("A(1, 1, 1, 1, 1, 1, 9), C(4, 5)", "T.float32(0)")),
+               "tensor 'A' has rank 7", "ranks 1 and 2"),
+    "negative dimension": (
+        at_header(map_block("A(-4, 5), C(4, 5)", "T.float32(0)")),
+        "dimension 0 of tensor 'A' is -4", "0.."),
+    "scalar parameter": (
+        map_block("C(4, 5), alpha: T.float32", "alpha"),
+        "parameter 'alpha' is a scalar of type float32", r"shape \(1,\)"),
+    "strides": (block_func("a: T.handle, C(4, 5)", """
+A = T.match_buffer(a, (4, 5), "float32", strides=(10, 1))  # <--
+for i, j in T.grid(4, 5):
+    with T.sblock("c"):
+        vi, vj = T.axis.remap("SS", [i, j])
+        C[vi, vj] = A[vi, vj]
+"""), "tensor 'A' has strides", "contiguous"),
+    "symbolic shape": (block_func("a: T.handle, C(4, 5)", """
+n = T.int32()
+A = T.match_buffer(a, (n, 5), "float32")  # <--
+for i, j in T.grid(4, 5):
+    with T.sblock("c"):
+        vi, vj = T.axis.remap("SS", [i, j])
+        C[vi, vj] = A[vi, vj]
+"""), "dimension 0 of tensor 'A' is symbolic: n", "specialize"),
+    "temporary of another type": (block_func("C(4, 5)", """
+t = T.sblock_alloc_buffer((4, 5), "float64")  # <--
+for i, j in T.grid(4, 5):
+    with T.sblock("c"):
+        vi, vj = T.axis.remap("SS", [i, j])
+        C[vi, vj] = T.float32(0)
+"""), "tensor 't' has dtype float64", "supported: float32"),
+    # expressions
+    "index as a value": (map_block("C(4, 5)", 'T.Cast("float32", vi)'),
+                         "computed from an index", "input tensor"),
+    "unknown function": (map_block("A(4, 5), C(4, 5)", "T.floor(A[vi, vj])"),
+                         "the function 'floor' is not supported", "T.exp"),
+    "two-argument function": (map_block("A(4, 5), C(4, 5)", "T.atan2(A[vi, vj], A[vi, vj])"),
+                              "the function 'atan2' is not supported", "T.exp"),
+    "relu by choice": (
+        map_block("A(4, 5), C(4, 5)",
+                  "T.Select(A[vi, vj] >= T.float32(0), A[vi, vj], T.float32(0))"),
+        "this choice between values cannot be computed exactly", "write T.max"),
+    "choice by if_then_else": (
+        map_block("A(4, 5), C(4, 5)", "T.if_then_else(A[vi, vj] < A[vj, vi], A[vi, vj], A[vj, vi])",
+             loops="4, 4").replace("(4, 5)", "(4, 4)"),
+        "this choice between values cannot be computed exactly", "write T.max"),
+    "steep leaky relu": (
+        map_block("A(4, 5), C(4, 5)",
+             "T.Select(A[vi, vj] > T.float32(0), A[vi, vj], A[vi, vj] * T.float32(2))"),
+        "this choice between values", "write T.max"),
+    "padding": (
+        map_block("A(4, 5), C(4, 5)", "T.if_then_else(vi > 1, A[vi, vj], T.float32(0))"),
+        "a value guarded by a condition", "padding"),
+    "power": (map_block("A(4, 5), C(4, 5)", "T.pow(A[vi, vj], T.float32(0.5))"),
+              "this power cannot be computed exactly", "T.sqrt"),
+    "power of a tensor": (map_block("A(4, 5), C(4, 5)", "T.pow(A[vi, vj], A[vi, vj])"),
+                          "this power cannot be computed exactly", "exponents"),
+    "double inside": (
+        map_block("A(4, 5), C(4, 5)", 'T.Cast("float32", T.Cast("float64", A[vi, vj]))'),
+        "a cast from float64 to float32 is not supported", "supported: float32"),
+    # indices
+    "data-dependent index": (
+        map_block("A(4, 5), C(4, 5)", 'A[T.Cast("int32", A[vi, vj]), vj]'),
+        "depends on data", "index"),
+    "product of axes": (map_block("A(4, 5), C(4, 5)", "A[vi * vj, vj]"), "not affine", "index"),
+    "division": (map_block("A(4, 5), C(4, 5)", "A[vi // 2, vj]"), "not affine", "index"),
+    "out of bounds": (map_block("A(4, 5), C(4, 5)", "A[vi + 1, vj]"),
+                      r"A\[vi \+ 1, vj\] is out of bounds: .*vi \+ 1 over 1\.\.4, but "
+                      "dimension 0 of 'A' is 4", "must agree"),
+    "below zero": (map_block("A(4, 5), C(4, 5)", "A[vi, vj - 1]"), r"over -1\.\.3", "must agree"),
+    "store out of bounds": (map_block("A(4, 5), C(4, 4)", "A[vi, vj]"),
+                            r"C\[vi, vj\] is out of bounds", "must agree"),
+    "shapes that disagree": (map_block("A(3, 5), C(4, 5)", "A[vi, vj]"),
+                             "out of bounds", "must agree"),
+    "a part is read": (map_block("A(6, 5), C(4, 5)", "A[vi, vj]"),
+                       "does not read all of 'A' in order: 'vi' runs over 4 of 6", "whole tensors"),
+    "one row is read": (map_block("A(6, 5), C(4, 5)", "A[2, vj]"),
+                        r"A\[2, vj\] is one of 6", "whole"),
+    "reversed": (map_block("A(4, 5), C(4, 5)", "A[3 - vi, vj]"), "not a plain axis", "whole"),
+    "diagonal": (map_block("A(4, 4), C(4, 5)", "A[vi, vi]"), r"A\[vi, vi\] is a diagonal", "whole"),
+    "a part is written": (map_block("A(4, 5), C(8, 5)", "A[vi, vj]"),
+                          "does not write all of 'C' in order: 'vi' runs over 4 of 8", "slices"),
+    "a transposed read of the result": (
+        map_block("C(5, 5)", "C[vj, vi]", loops="5, 5"),
+        r"reads C\[vj, vi\] while other iterations write 'C'", "another tensor"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_value_that_is_refused(name: str) -> None:
+    check_refusal(name, *CASES[name])
