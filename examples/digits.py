@@ -229,27 +229,26 @@ def table(outcomes: list[Outcome]) -> Table:
     return result
 
 
-def inner_loop(asm: str) -> Table:
-    """The innermost loop of a program text, each instruction beside the source line it names."""
+def inner_loop(asm: str) -> Text:
+    """The innermost loop of a program text, each instruction below the source line it names."""
     lines = asm.splitlines()
     indent = [len(line) - len(line.lstrip()) for line in lines]
     loops = [index for index, line in enumerate(lines) if line.split()[:1] == ["loop"]]
     head = max(loops, key=lambda index: indent[index])
     tail = next(i for i in range(head + 1, len(lines)) if indent[i] == indent[head])
-    result = Table(title="The inner loop of gemm_bias_relu, and the lines of kernels/gemm.py")
-    result.add_column("instruction")
-    result.add_column("line", justify="right")
-    result.add_column("source")
+    result = Text()
     for line in lines[head : tail + 1]:
         instruction, _, place = line[indent[head] :].partition("  @")
-        position, _, source = place.partition(";")
-        text = source.partition(":")[2].strip()
-        result.add_row(Text(instruction), position.split(":")[1], Text(text))
+        position, _, comment = place.partition(";")
+        source = f"line {position.split(':')[1]}: {comment.partition(':')[2].strip()}"
+        if instruction != "}":
+            result.append(f"{source}\n", style="dim")
+        result.append(f"{instruction}\n", style="bold")
     return result
 
 
 def main() -> int:
-    console = Console(width=max(150, Console().width))
+    console = Console(width=None if sys.stdout.isatty() else 100)
     images, labels = load_digits(return_X_y=True)
     seen, unseen, seen_labels, unseen_labels = train_test_split(
         (images / 16).astype(np.float32), labels, test_size=0.2, random_state=0, stratify=labels
@@ -265,7 +264,8 @@ def main() -> int:
                         gemm_bias_relu_reference(*layer))  # fmt: skip
     outcomes = [network, kernel]
     console.print(table(outcomes))
-    console.print(inner_loop(kernel.exe.asm))
+    console.print("The inner loop of kernels/gemm.py, source and instructions:")
+    console.print(inner_loop(kernel.exe.asm), highlight=False)
     faults = [fault for outcome in outcomes for fault in outcome.faults()]
     for fault in faults:
         console.print(f"[red]{fault}[/red]")
