@@ -6,8 +6,9 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator
 
-from tileflow_tvm.assembler.lexer import Line, Tok, Token
 from tileflow_tvm.errors import AssemblyError
+
+from .lexer import Line, Tok, Token
 
 _LONGEST_INT = 40
 """Digits; more fit no field, and Python refuses to convert thousands of them."""

@@ -7,9 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tileflow_tvm.assembler.cursor import Cursor
-from tileflow_tvm.assembler.lexer import Line, Tok
-from tileflow_tvm.assembler.syntax import NONE, parse_f32
 from tileflow_tvm.errors import Loc, MachineError
 from tileflow_tvm.isa.encoding import isa_fingerprint
 from tileflow_tvm.isa.machine import Machine
@@ -28,6 +25,10 @@ from tileflow_tvm.isa.program import (
     contiguous,
 )
 from tileflow_tvm.isa.table import DTYPES, TILEFLOW, Isa
+
+from .cursor import Cursor
+from .lexer import Line, Tok
+from .syntax import NONE, parse_f32
 
 
 @dataclass

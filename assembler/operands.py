@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from tileflow_tvm.assembler.cursor import Cursor, nearest
-from tileflow_tvm.assembler.directives import Draft, f32_operand
-from tileflow_tvm.assembler.lexer import Tok, Token
-from tileflow_tvm.assembler.syntax import NONE, PREFIX, Form, Operand
 from tileflow_tvm.isa.table import NO_REGISTER, SCALAR_SOURCE, Field, Kind
+
+from .cursor import Cursor, nearest
+from .directives import Draft, f32_operand
+from .lexer import Tok, Token
+from .syntax import NONE, PREFIX, Form, Operand
 
 REGISTER = re.compile(r"(sem|[aesl])(0|[1-9]\d{0,3})")
 """What a register looks like, of whichever kind."""

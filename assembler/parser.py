@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tileflow_tvm.assembler.cursor import Cursor, nearest
-from tileflow_tvm.assembler.directives import DIRECTIVES, Draft, directive, place
-from tileflow_tvm.assembler.lexer import Line, Tok, Token, lines
-from tileflow_tvm.assembler.operands import REGISTER, Operands, operands
-from tileflow_tvm.assembler.syntax import SUFFIX, form_of, mnemonics
 from tileflow_tvm.isa.program import Instruction, Program
 from tileflow_tvm.isa.table import NO_REGISTER, Insn, Kind
 from tileflow_tvm.isa.validate import Problem, Walk, buffer_problems, table_problems
+
+from .cursor import Cursor, nearest
+from .directives import DIRECTIVES, Draft, directive, place
+from .lexer import Line, Tok, Token, lines
+from .operands import REGISTER, Operands, operands
+from .syntax import SUFFIX, form_of, mnemonics
 
 
 def assemble(text: str, filename: str = "<asm>") -> Program:

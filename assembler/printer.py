@@ -7,14 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tileflow_tvm.assembler.syntax import (
-    NONE,
-    PREFIX,
-    SUFFIX,
-    Operand,
-    f32_text,
-    form_of,
-)
 from tileflow_tvm.errors import Loc
 from tileflow_tvm.isa.encoding import isa_fingerprint
 from tileflow_tvm.isa.machine import MACHINE_INTS
@@ -29,6 +21,15 @@ from tileflow_tvm.isa.program import (
     contiguous,
 )
 from tileflow_tvm.isa.table import CLEAR_MODES, NO_REGISTER, SCALAR_SOURCE, Field, Kind
+
+from .syntax import (
+    NONE,
+    PREFIX,
+    SUFFIX,
+    Operand,
+    f32_text,
+    form_of,
+)
 
 _INDENT = "    "
 _COMMENT_COLUMN = 60

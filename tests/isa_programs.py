@@ -164,7 +164,8 @@ def _text(draw: st.DrawFn, program: Program) -> tuple[Instruction, ...]:
     depth = 0
     for _ in range(draw(st.integers(0, 30))):
         legal = [row for row in free if _is_legal(row, program, depth)]
-        row = rows["end"] if depth and draw(st.integers(0, 4)) == 0 else draw(st.sampled_from(legal))
+        closes = depth and draw(st.integers(0, 4)) == 0
+        row = rows["end"] if closes else draw(st.sampled_from(legal))
         insns.append(draw(_instruction(row, program, depth)))
         depth += (row.mnemonic == "loop") - (row.mnemonic == "end")
     insns += [draw(_instruction(rows["end"], program, depth)) for _ in range(depth)]

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from isa_programs import programs
 from test_container import small_program
-
 from tileflow_tvm.assembler import assemble, disassemble
 from tileflow_tvm.assembler.syntax import f32_text, parse_f32
+
 from tileflow_tvm.errors import Loc
 from tileflow_tvm.isa.container import from_bytes, to_bytes
+from tileflow_tvm.isa.encoding import isa_fingerprint
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.program import AccessPattern, BoxDim, Constant, insn
 
@@ -43,8 +44,9 @@ end rows
     halt
 """
 
-GOLDEN = """\
-.isa tileflow 0xe799ad684991ee3a
+GOLDEN = (
+    f".isa tileflow {isa_fingerprint():#018x}"
+    + """
 .program small
 .machine tileflow {
     tile=32 sram_bytes=262144 load_engines=1 exec_engines=1
@@ -82,6 +84,7 @@ loop 3 {  @f1:9:1                                             ; 4
 }                                                             ; 8
 halt                                                          ; 9
 """
+)
 
 
 def through_text(data: bytes) -> bytes:

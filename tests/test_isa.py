@@ -133,7 +133,7 @@ def test_machine_reference_is_current():
 
 def test_the_generator_runs_without_an_installation(tmp_path):
     """As the C++ build calls it: by path, from anywhere, with no site-packages."""
-    header = tmp_path / "isa_generated.h"
+    header = tmp_path / "isa.h"
     script = ROOT / "tileflow_tvm/isa/generate.py"
     subprocess.run(
         [sys.executable, "-I", "-S", str(script), "--header", str(header)], cwd=tmp_path, check=True
@@ -153,7 +153,7 @@ COMPILER = shutil.which("c++") or shutil.which("g++")
 
 def _printing_program(words: list[tuple[Insn, int]]) -> str:
     """C++ that prints every field of every word as the generated structs decode it."""
-    lines = ['#include "isa_generated.h"', "#include <cstdio>", "using namespace tileflow::isa;"]
+    lines = ['#include "isa.h"', "#include <cstdio>", "using namespace tileflow::isa;"]
     lines += ["template <class T> void show(T v) {",
               "  if constexpr (std::is_same_v<T, float>)",
               '    std::printf("%lld ", (long long)std::bit_cast<std::uint32_t>(v));',
@@ -186,7 +186,7 @@ def test_cpp_decodes_what_python_encodes(tmp_path):
             high = [index % 2 == turn % 2 if turn < 2 else turn == 3 for index in range(40)]
             values = {f.name: _extreme(f, high[i]) for i, f in enumerate(row.fields)}
             insns.append((row, Instruction(row.mnemonic, values)))
-    (tmp_path / "isa_generated.h").write_text(cpp_header(TILEFLOW), encoding="utf-8")
+    (tmp_path / "isa.h").write_text(cpp_header(TILEFLOW), encoding="utf-8")
     source = tmp_path / "main.cpp"
     source.write_text(_printing_program([(row, encode(one)) for row, one in insns]))
     binary = tmp_path / "main"

@@ -76,7 +76,7 @@ constexpr WordFault check(std::uint64_t lo, std::uint64_t hi) {
 
 
 def cpp_header(isa: Isa) -> str:
-    """`isa_generated.h` for this instruction set."""
+    """`isa.h` for this instruction set."""
     return "\n".join([
         _PRELUDE,
         *_constants(isa),

@@ -53,6 +53,17 @@ An extent of zero makes an instruction touch nothing; it still waits and posts. 
 a gemm with k = 0 that clears makes dst zero, and a reduction of length 0 that clears makes dst
 the value of an empty reduction (sum 0, prod 1, max -inf, min inf).
 
+## Numbers
+
+Everything is float32, and the bits of a result do not depend on the host's vectors or threads
+(payloads of NaN aside).
+
+* `exec.gemm` is acc = fma(lhs, rhs, acc) for ascending k, one rounding each.
+* `exec.reduce` along `cols`: in each tile of a row, lane l of 16 takes columns l, l + 16, and so
+  on; the lanes are folded 8, 4, 2, 1 (lane l with lane l + 8, and so on); the tiles follow in
+  ascending order onto the result. Along `rows`: row after row. The sum of nothing is +0.
+* `relu`, `max` and `min` propagate NaN. Transcendental functions are within 2 ulp.
+
 ## Choices
 
 | field of | values, in order of their codes |
