@@ -124,7 +124,7 @@ class TileInterpreter:
             self.dram.add(buffer)
             return
         if len(buffer.shape) == 2:
-            assert all(side % self.tile in (0, 1) for side in buffer.shape), f"{buffer.name} no grid"
+            assert all(side % self.tile == 0 for side in buffer.shape), f"{buffer.name} no grid"
         sides = [-(-side // self.tile) * self.tile for side in buffer.shape]
         self.live[buffer] = int(np.prod(sides)) * 4
         self.traffic.peak_bytes = max(self.traffic.peak_bytes, sum(self.live.values()))
@@ -165,7 +165,7 @@ class TileInterpreter:
             assert all(end <= size for end, size in zip(ends, region.buffer.shape, strict=True))
             if len(starts) == 2:
                 assert all(start % self.tile == 0 for start in starts), "between tiles"
-                assert all(extent % self.tile in (0, 1) for extent in region.shape), "between tiles"
+                assert all(extent % self.tile == 0 for extent in region.shape), "between tiles"
         return memory, tuple(slice(a, b) for a, b in zip(starts, ends, strict=True))
 
     def _read(self, region: Region) -> np.ndarray:

@@ -83,8 +83,7 @@ class BlockWriter:
 
     `hoist` names, for each section that stands outside a loop, the loop variables in sight; a
     vector is loaded in the first section that sees what its place depends on. `streamed` is the
-    inner loop, where reductions accumulate over its iterations. `unit_dim` makes FULL blocks of
-    a vector space matrices where that dimension is 1.
+    inner loop, where reductions accumulate over its iterations.
     """
 
     def __init__(
@@ -96,12 +95,10 @@ class BlockWriter:
         cols: Span,
         hoist: dict[Section, frozenset[Var]],
         streamed: Axis | None = None,
-        unit_dim: int | None = None,
     ) -> None:
         self.form, self.flow, self.names = form, flow, names
         self.rows, self.cols = rows, cols
         self.hoist = hoist
-        self.unit_dim = unit_dim
         self.streamed = streamed if streamed and streamed.var else None
         self.sections: tuple[list[Stmt], ...] = tuple([] for _ in Section)
         self.blocks: dict[Key, Region] = {}
@@ -283,8 +280,7 @@ class BlockWriter:
             Kind.ONE: (1,),
         }[kind]
         if kind is Kind.FULL and self.form.space.vector:
-            length = self.cols.strip
-            shape = {None: (length,), 0: (1, length), 1: (length, 1)}[self.unit_dim]
+            shape = (self.cols.strip,)
         tensor = value.buffer
         block = Buffer(self.names.fresh(f"{tensor.name}_blk"), shape, tensor.dtype, loc=loc)
         self.sections[section].append(Alloc(block))

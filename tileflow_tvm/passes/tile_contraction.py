@@ -28,10 +28,8 @@ def needs_of(form: GroupForm, flow: Dataflow, machine: Machine) -> GemmNeeds:
     m, n, k = gemm_dims(form.gemm)
     tile = machine.tile
     rows = Span(Affine(), 1 if form.space.vector else tile)
-    writer = BlockWriter(
-        form, flow, NameSupply(), rows, Span(Affine(), tile), {}, unit_dim=_unit_dim(m, n)
-    )
-    full = (1 if m == 1 else tile, 1 if n == 1 else tile)
+    writer = BlockWriter(form, flow, NameSupply(), rows, Span(Affine(), tile), {})
+    full = (tile,) if form.space.vector else (tile, tile)
     writer.put(flow.writes[form.gemm], Region.whole(Buffer("C", full)))
     writer.run(form.maps)
     body = [stmt for section in writer.sections for stmt in section]
@@ -129,27 +127,30 @@ class _Nest:
         span, unit = (rows, self.m == 1) if lhs else (cols, self.n == 1)
         start, depth = span.start + span.offset, self.k.index * self.plan.k
         flipped = self.op.transpose_a if lhs else self.op.transpose_b
+        if unit:
+            block = self._block(src.buffer, (self.plan.k,))
+            where = vector_region(src.buffer, depth, self.plan.k)
+            return Alloc(block.buffer), self._load_op(block, where)
         starts, shape = (start, depth), (span.strip, self.plan.k)
         if not lhs:
             starts, shape = starts[::-1], shape[::-1]
         block = self._block(src.buffer, shape)
-        if unit:
-            where, flipped = vector_region(src.buffer, depth, self.plan.k), False
-        elif flipped:
-            where = Region(src.buffer, starts[::-1], shape[::-1])
-        else:
-            where = Region(src.buffer, starts, shape)
+        if flipped:
+            starts, shape = starts[::-1], shape[::-1]
+        where = Region(src.buffer, starts, shape)
         return Alloc(block.buffer), self._load_op(block, where, transposed=flipped)
 
     def _result(self, rows: Span, cols: Span) -> tuple[Region, tuple[Stmt, ...]]:
         """A block of C, and the statements that bring it to life with what it begins with."""
         assert self.op.dst is not None
         tensor = self.op.dst.buffer
-        block = self._block(tensor, (rows.size, cols.size))
-        where = Region(tensor, (rows.start, cols.start), block.shape)
         if self.form.space.vector:
             span = cols if self.m == 1 else rows
+            block = self._block(tensor, (span.size,))
             where = vector_region(tensor, span.start, span.size)
+        else:
+            block = self._block(tensor, (rows.size, cols.size))
+            where = Region(tensor, (rows.start, cols.start), block.shape)
         begin: tuple[Stmt, ...] = (Alloc(block.buffer),)
         if accumulates(self.op):
             begin += (self._load_op(block, where),)
@@ -163,6 +164,9 @@ class _Nest:
         return Op("load", block, (where,), transposed=transposed, loc=self.op.loc)
 
     def _strip(self, c_blk: Region, rows: Span, cols: Span) -> Region:
+        if self.form.space.vector:
+            span = cols if self.m == 1 else rows
+            return Region(c_blk.buffer, (span.offset,), (span.strip,))
         return Region(c_blk.buffer, (rows.offset, cols.offset), (rows.strip, cols.strip))
 
     def _gemm(
@@ -181,9 +185,7 @@ class _Nest:
         """What becomes of a strip of C: statements before the loop over strips, and in it."""
         if self.form.space.vector:
             rows, cols = Span(Affine(), 1), cols if self.m == 1 else rows
-        writer = BlockWriter(
-            self.form, self.flow, self.names, rows, cols, hoist, unit_dim=_unit_dim(self.m, self.n)
-        )
+        writer = BlockWriter(self.form, self.flow, self.names, rows, cols, hoist)
         writer.put(self.flow.writes[self.op], block)
         writer.run(self.form.maps)
         return writer.sections[Section.PRE], writer.sections[Section.BODY]
@@ -198,11 +200,6 @@ def _loaded(stmts: tuple[Stmt, ...]) -> Region:
     assert isinstance(load, Op)
     assert load.dst is not None
     return load.dst
-
-
-def _unit_dim(m: int, n: int) -> int | None:
-    """Which dimension of the blocks is 1: operands of a gemm are matrices all the same."""
-    return 0 if m == 1 else 1 if n == 1 else None
 
 
 def _vars(*axes: Axis) -> frozenset[Var]:

@@ -152,11 +152,11 @@ def _grown(
 def bytes_needed(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int) -> int:
     """On chip. With one slot, what lives at once; with two, all blocks at addresses of their
     own, loaded blocks twice, so that nothing makes one engine wait for another's block."""
-    resident = block_bytes((plan.own, plan.k), machine)
-    streamed = block_bytes((plan.k, plan.strip), machine)
-    result = block_bytes((plan.own, plan.other), machine)
-    strip = block_bytes((plan.own, plan.strip), machine)
-    vectors = needs.vectors * block_bytes((max(plan.own, plan.other),), machine)
+    resident = _bytes(plan.own, plan.k, machine)
+    streamed = _bytes(plan.k, plan.strip, machine)
+    result = _bytes(plan.own, plan.other, machine)
+    strip = _bytes(plan.own, plan.strip, machine)
+    vectors = needs.vectors * _bytes(1, max(plan.own, plan.other), machine)
     if slots == 1:
         maps = needs.live * strip + vectors
         if plan.whole_k:
@@ -165,6 +165,11 @@ def bytes_needed(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int)
     if plan.whole_k:
         return resident + 2 * (streamed + result + needs.temporaries * strip) + vectors
     return 2 * (resident + streamed) + result + needs.temporaries * strip + vectors
+
+
+def _bytes(rows: int, cols: int, machine: Machine) -> int:
+    """Of a block; with a unit dimension it is a vector."""
+    return block_bytes((rows * cols,) if 1 in (rows, cols) else (rows, cols), machine)
 
 
 def traffic(needs: GemmNeeds, plan: GemmPlan) -> int:
@@ -214,7 +219,7 @@ def _waits(
     """Words whose transfer EXEC waits for because a block that changes seldom has one slot."""
     needed = bytes_needed(needs, plan, machine, slots)
     seldom = (plan.own, plan.k) if plan.whole_k else (plan.own, plan.other)
-    if needed + block_bytes(seldom, machine) <= machine.sram_bytes:
+    if needed + _bytes(*seldom, machine) <= machine.sram_bytes:
         return 0
     own_dim, _ = needs.sides(a_resident=plan.a_resident)
     times = -(-own_dim // plan.own) if plan.whole_k else blocks

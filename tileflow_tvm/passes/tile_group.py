@@ -31,7 +31,7 @@ OF_AXIS = {"cols": Kind.COL, "rows": Kind.ROW}
 @dataclass(frozen=True)
 class Space:
     """The rows x cols points that a group computes. With a unit dimension, or of rank 1, it is
-    a *vector*: rows is 1, and FULL is a vector of `cols`."""
+    a *vector*: rows is 1, blocks are of rank 1, and FULL is a vector of `cols`."""
 
     rows: int
     cols: int
