@@ -421,6 +421,19 @@ def test_strips_of_a_block_that_accumulate_alike():
     assert_close(run(kernel, a, b)[0], -(a.astype(np.float64) @ b))
 
 
+def test_disjoint_parts_of_one_block_are_different_operands():
+    @T.prim_func
+    def kernel(A: T.Buffer((20, 90), "float32"), C: T.Buffer((20, 32), "float32")):
+        a = T.alloc_buffer((32, 96))
+        T.tf.load(a, A[0:32, 0:96])
+        T.tf.add(a[0:32, 32:64], a[0:32, 32:64], a[0:32, 0:32])
+        T.tf.sub(a[0:32, 0:32], a[0:32, 32:64], 1.0)
+        T.tf.store(C[0:32, 0:32], a[0:32, 0:32])
+
+    a = normal(20, 90)
+    assert_close(run(kernel, a)[0], a[:, :32] + a[:, 32:64] - 1)
+
+
 def test_the_last_iteration_counts_after_a_loop():
     @T.prim_func
     def kernel(A: T.Buffer((70, 8), "float32"), C: T.Buffer((6, 8), "float32")):

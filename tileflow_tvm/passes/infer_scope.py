@@ -123,6 +123,7 @@ class _Walker:
             if region.buffer.scope.on_chip:
                 self._check_place(region, op)
         axes = axes_of(op, self.per_row)
+        self._check_overlap(axes.op)
         clips = self._read(axes, state)
         op = replace(
             axes.op, engine=OPS[op.name].engine,
@@ -154,6 +155,30 @@ class _Walker:
                     hint=f"slices of matrices on chip begin at multiples of {tile}; "
                          "vectors may be cut anywhere",
                 )  # fmt: skip
+
+    def _check_overlap(self, op: Op) -> None:
+        """dst may be an operand only where element meets element."""
+        assert op.dst is not None
+        for index, src in enumerate(op.srcs):
+            if not isinstance(src, Region) or src.buffer is not op.dst.buffer:
+                continue
+            by_element = op.name == "unary" or (op.name == "binary" and op.modes[index] == "full")
+            if (src == op.dst and by_element) or self._are_apart(op.dst, src):
+                continue
+            raise KernelError(
+                f"{op.name}: dst and an operand overlap in '{src.buffer.name}'", loc=op.loc,
+                notes=allocated(src.buffer), hint="write into a block of its own",
+            )  # fmt: skip
+
+    def _are_apart(self, one: Region, two: Region) -> bool:
+        for axis, start in enumerate(one.start):
+            lowest = minimum(two.start[axis] - start, self.loops)
+            highest = maximum(two.start[axis] - start, self.loops)
+            behind = lowest is not None and lowest >= one.shape[axis]
+            before = highest is not None and highest <= -two.shape[axis]
+            if behind or before:
+                return True
+        return False
 
     def _read(self, axes: Axes, state: State) -> dict[str, Dim]:
         """How far each axis of the operation is inside, from its operands."""
