@@ -179,6 +179,11 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = tileflow_tvm.compilee
 
 
+def test_a_module_does_not_hide_the_function_of_its_name():
+    code = "import tileflow_tvm as tf; tf.CheckError; print(callable(tf.check))"
+    assert run_python(code, ROOT).strip() == "True"
+
+
 def test_import_tvm_is_enough(tmp_path):
     """Through the entry point of an installed distribution."""
     info = tmp_path / "tileflow_tvm_probe-0.dist-info"
