@@ -165,15 +165,14 @@ class BlockWriter:
         """Over the iterations of the inner loop where there is one."""
         value = self.flow.writes[op]
         pairs = tuple(zip(self.flow.reads[op], self.form.operands[op], strict=True))
-        before, after = section, section
+        before, after, clear = section, section, op.clear
         if self.streamed:
             before, after = Section.PRE, Section.POST
-        dst = self._alloc(value, before, op.loc)
-        clear = self.streamed.first if self.streamed else op.clear
-        if not op.clear.always:
-            clear = op.clear
-            self._load(dst, value.buffer, self.form.kinds[value], before, op.loc)
+            clear = self.streamed.first if op.clear.always else op.clear
         srcs = tuple(self._operand(read, of, op.loc) for read, of in pairs)
+        dst = self._alloc(value, before, op.loc)
+        if not op.clear.always:
+            self._load(dst, value.buffer, self.form.kinds[value], before, op.loc)
         self._uses_up(pairs)
         self.home[dst.buffer] = after
         self.sections[section].append(

@@ -74,7 +74,7 @@ class _Nest:
             load A_blk = A[i]
             for j: load B_blk = B[j]; C_blk = gemm(A_blk, B_blk); maps over C_blk; store
         """
-        rows, cols = self._spans(Axis("n", 1))
+        rows, cols = self._spans(None)
         resident = self._load(self.plan.a_resident, rows, cols)
         streamed = self._load(not self.plan.a_resident, rows, cols)
         c_blk, load_c = self._result(rows, cols)
@@ -94,7 +94,7 @@ class _Nest:
                 for n: load B_blk = B[k, j + n]; C_blk[n] += gemm(A_blk, B_blk)
             for n: maps over C_blk[n]; store
         """
-        sums, out = self._strip_axis(), self._strip_axis()
+        sums, out = self._strip_axis(self.plan.strip), self._strip_axis(self.plan.out)
         c_blk, load_c = self._result(*self._spans(None))
         spans = self._spans(sums)
         resident = self._load(self.plan.a_resident, *spans)
@@ -107,9 +107,8 @@ class _Nest:
         block = (*load_c, *steps, *pre, *self._wrap(out, body))
         return self._wrap(self.own, self._wrap(self.other, block))
 
-    def _strip_axis(self) -> Axis:
-        name = "n" if self.plan.a_resident else "m"
-        return Axis(name, self.plan.other // self.plan.strip)
+    def _strip_axis(self, length: int) -> Axis:
+        return Axis("n" if self.plan.a_resident else "m", self.plan.other // length)
 
     def _spans(self, strip: Axis | None) -> tuple[Span, Span]:
         """Rows and columns of C that a strip covers; without one, the whole block."""
@@ -117,7 +116,8 @@ class _Nest:
         own = Span(self.own.index * plan.own, plan.own)
         other = Span(self.other.index * plan.other, plan.other)
         if strip:
-            other = replace(other, offset=strip.index * plan.strip, length=plan.strip)
+            length = plan.other // strip.extent
+            other = replace(other, offset=strip.index * length, length=length)
         return (own, other) if plan.a_resident else (other, own)
 
     def _load(self, lhs: bool, rows: Span, cols: Span) -> tuple[Stmt, ...]:

@@ -52,6 +52,11 @@ class GemmPlan:
     early_vectors: bool = True
     """Whether the vectors of the maps may take room beside both operands."""
 
+    @property
+    def out(self) -> int:
+        """Length of the strips that the maps work on; a vector is one strip."""
+        return self.other if 1 in (self.own, self.other) else self.strip
+
 
 @dataclass(frozen=True)
 class GemmNeeds:
@@ -155,7 +160,7 @@ def bytes_needed(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int)
     resident = _bytes(plan.own, plan.k, machine)
     streamed = _bytes(plan.k, plan.strip, machine)
     result = _bytes(plan.own, plan.other, machine)
-    strip = _bytes(plan.own, plan.strip, machine)
+    strip = _bytes(plan.own, plan.out, machine)
     vectors = needs.vectors * _bytes(1, max(plan.own, plan.other), machine)
     if slots == 1:
         maps = needs.live * strip + vectors

@@ -188,7 +188,8 @@ class _Classifier:
         for read, expected in zip(reads, kinds, strict=True):
             if isinstance(read, Value) and self.kinds.get(read, expected) is not expected:
                 return False
-        return self._note_dependence(op, kind)
+        self._note_dependence(op, kind)
+        return True
 
     def _operand_kind(self, read: Read, mode: str, kind: Kind) -> Kind | None:
         """Of an operand of a binary operation whose result is of `kind`."""
@@ -205,16 +206,15 @@ class _Classifier:
         """Whether the operands say how much of a block at the edge is inside the tensor; a
         block of constants would be whole where its neighbours are not."""
         kinds = self.operands[op]
-        return kind in kinds or (kind is Kind.FULL and {Kind.ROW, Kind.COL} <= set(kinds))
+        return op.name == "reduce" or kind in kinds or (kind is Kind.FULL and {Kind.ROW, Kind.COL} <= set(kinds))
 
-    def _note_dependence(self, op: Op, kind: Kind) -> bool:
+    def _note_dependence(self, op: Op, kind: Kind) -> None:
         value = self.flow.writes[op]
         after = not self.derived.isdisjoint(self.flow.values_read(op))
         if after or op.name == "reduce":
             self.derived.add(value)
         if after and (kind is Kind.FULL or op.name == "reduce"):
             self.panel = True
-        return True
 
     def _in_place(self) -> bool:
         """A tensor both read and stored is read in the iteration that stores it, before."""

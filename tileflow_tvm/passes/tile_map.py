@@ -40,35 +40,31 @@ def plan_map(form: GroupForm, flow: Dataflow, machine: Machine) -> MapPlan:
     then those where every block has a place of its own; then those that fit at all."""
     best = smallest_plan(form, machine)
     best_key: tuple[int, int] | None = None
-    for plan in _candidates(form, machine):
-        body = lower_map(form, plan, flow, NameSupply())
-        if not packs(body, machine):
-            continue
-        total = total_bytes(body, machine)
-        overlapped = 2 * total <= machine.sram_bytes
-        rank = 0 if overlapped else 1 if total <= machine.sram_bytes else 2
-        key = (rank, measure(body, machine).cycles(machine, overlapped=overlapped))
-        if best_key is None or key < best_key:
-            best, best_key = plan, key
+    for plans in _candidates(form, machine):
+        for plan in plans:
+            body = lower_map(form, plan, flow, NameSupply())
+            if not packs(body, machine):
+                break
+            total = total_bytes(body, machine)
+            overlapped = 2 * total <= machine.sram_bytes
+            rank = 0 if overlapped else 1 if total <= machine.sram_bytes else 2
+            key = (rank, measure(body, machine).cycles(machine, overlapped=overlapped))
+            if best_key is None or key < best_key:
+                best, best_key = plan, key
     return best
 
 
-def _candidates(form: GroupForm, machine: Machine) -> Iterator[MapPlan]:
-    """Parts of a row of tiles, or several whole rows of tiles; a panel spans its axis."""
-    least = smallest_plan(form, machine)
-    all_rows = 1 if form.space.vector else padded(form.space.rows, machine)
-    all_cols = padded(form.space.cols, machine)
-    if form.panel and form.axis == "rows":
-        yield from (MapPlan(least.rows, cols) for cols in balanced(all_cols, machine, STEP))
-        return
-    if not form.panel:
-        yield from (MapPlan(least.rows, cols) for cols in balanced(all_cols, machine, STEP))
-    if not form.space.vector:
-        yield from (MapPlan(rows, all_cols) for rows in balanced(all_rows, machine, STEP))
-    elif form.panel:
-        yield least
-
-
+def _candidates(form: GroupForm, machine: Machine) -> Iterator[list[MapPlan]]:
+    """Parts of a row of tiles, or several whole rows of tiles, smallest first; a panel spans its
+    axis."""
+    space, least = form.space, smallest_plan(form, machine)
+    if not form.panel or form.axis == "rows":
+        yield [MapPlan(least.rows, cols) for cols in balanced(space.cols, machine, STEP)]
+    if space.vector:
+        yield [MapPlan(1, padded(space.cols, machine))]
+    elif not form.panel or form.axis == "cols":
+        cols = padded(space.cols, machine)
+        yield [MapPlan(rows, cols) for rows in balanced(space.rows, machine, STEP)]
 
 
 def lower_map(
