@@ -93,17 +93,17 @@ def padded(extent: int, machine: Machine) -> int:
 
 
 def balanced(extent: int, machine: Machine, step: float) -> list[int]:
-    """Block sizes, ascending, that cut `extent` into nearly equal parts of whole tiles; each
-    about `step` times the one before."""
+    """Block sizes, ascending, that cut `extent` into nearly equal parts of whole tiles; each at
+    least `step` times the one before where that leaves any. The last one is all of it."""
     tiles = -(-extent // machine.tile)
     sizes: list[int] = []
     size = 1
-    while size <= tiles:
-        even = -(-tiles // -(-tiles // size)) * machine.tile
-        if even not in sizes:
-            sizes.append(even)
-        size = max(size + 1, int(size * step))
-    return sizes
+    while True:
+        parts = -(-tiles // size)
+        sizes.append(-(-tiles // parts) * machine.tile)
+        if parts <= 1:
+            return sizes
+        size = max(-(-tiles // (parts - 1)), min(tiles, int(size * step)))
 
 
 def block_bytes(shape: Iterable[int], machine: Machine) -> int:

@@ -32,15 +32,14 @@ def fuse(program: Program, machine: Machine) -> Program:
     """
     program = simplify(program)
     fusion = _Fusion(Dataflow(program), machine)
-    fusion.along_values()
-    fusion.over_shared_inputs()
+    fusion.run()
     allocs = tuple(stmt for stmt in program.body if isinstance(stmt, Alloc))
     return replace(program, body=(*allocs, *fusion.result()))
 
 
 @dataclass(eq=False)
 class _Nest:
-    """Operations that will share a loop nest; `first` orders nests like their operations."""
+    """Operations that will share a loop nest, in program order; no form where there is none."""
 
     ops: tuple[Op, ...]
     form: GroupForm | None
@@ -51,8 +50,21 @@ class _Fusion:
         self.flow, self.machine = flow, machine
         self.position = {op: at for at, op in enumerate(flow.ops)}
         self.nest_of = {op: _Nest((op,), classify((op,), flow)) for op in flow.ops}
+        self.refused: set[tuple[Op, ...]] = set()
 
-    def along_values(self) -> None:
+    def run(self) -> None:
+        """Until nothing merges any more: what a nest has taken in may make room for others."""
+        nests = 0
+        while nests != len(set(self.nest_of.values())):
+            nests = len(set(self.nest_of.values()))
+            self._along_values()
+            self._over_shared_inputs()
+
+    def result(self) -> Iterator[Stmt]:
+        for nest in self._in_order():
+            yield Group(nest.ops) if len(nest.ops) > 1 else nest.ops[0]
+
+    def _along_values(self) -> None:
         """Merge each operation with those that make what it reads: contractions first, whose
         results are largest, then the latest."""
         for op in self.flow.ops:
@@ -60,17 +72,13 @@ class _Fusion:
             for maker in sorted(makers, key=self._preference):
                 self._merge(self.nest_of[maker], self.nest_of[op])
 
-    def over_shared_inputs(self) -> None:
+    def _over_shared_inputs(self) -> None:
         """Merge maps that read the same tensor block by block, so that it is loaded once."""
         for value, users in self.flow.users.items():
             for one, other in itertools.pairwise(users):
                 here, there = self.nest_of[one], self.nest_of[other]
                 if self._walks(here, value) and self._walks(there, value):
                     self._merge(here, there)
-
-    def result(self) -> Iterator[Stmt]:
-        for nest in self._in_order():
-            yield Group(nest.ops) if len(nest.ops) > 1 else nest.ops[0]
 
     def _read(self, op: Op) -> tuple[Value, ...]:
         return self.flow.values_read(op)
@@ -90,12 +98,20 @@ class _Fusion:
         if here.form.gemm and there.form.gemm:
             return
         ops = tuple(sorted((*here.ops, *there.ops), key=self.position.__getitem__))
-        if self._transfers(ops) > self.machine.semaphores // 4 or self._apart(here, there):
+        if ops in self.refused or self._apart(here, there):
             return
+        form = self._form(ops)
+        if form is None:
+            self.refused.add(ops)
+            return
+        self.nest_of.update(dict.fromkeys(ops, _Nest(ops, form)))
+
+    def _form(self, ops: tuple[Op, ...]) -> GroupForm | None:
+        """The form of a group of `ops`; None where it is illegal or too large."""
+        if self._transfers(ops) > self.machine.semaphores // 4:
+            return None
         form = classify(ops, self.flow)
-        if form and fits(form, self.flow, self.machine):
-            merged = _Nest(ops, form)
-            self.nest_of.update(dict.fromkeys(ops, merged))
+        return form if form and fits(form, self.flow, self.machine) else None
 
     def _transfers(self, ops: tuple[Op, ...]) -> int:
         """Tensors that the group moves: each needs two semaphores, and engines and slots may
