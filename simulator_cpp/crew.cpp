@@ -83,7 +83,10 @@ void Worker::wait_for_offer() {
     const std::int64_t spin_ns = spin_ns_.load(std::memory_order_relaxed);
     if (!parker_.wait(spin_ns, kForever, [&] { return state_.load() == kOffered; })) continue;
     State offered = kOffered;
-    if (state_.compare_exchange_strong(offered, kAccepted)) return;
+    if (state_.compare_exchange_strong(offered, kAccepted)) {
+      caller_.wake();
+      return;
+    }
   }
 }
 

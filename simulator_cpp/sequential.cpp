@@ -18,7 +18,7 @@ class Tokens {
     for (const std::uint8_t sem : op.waits) {
       if (sem == kNone) continue;
       if (counts_[sem] == 0) {
-        walker.fault("waits on semaphore " + std::to_string(sem) +
+        walker.fault("waits on sem" + std::to_string(sem) +
                      ", which is 0 at that point of program order");
       }
       --counts_[sem];

@@ -146,7 +146,7 @@ class Decoder {
   }
   void check(const isa::Sem& insn, const Op&) {
     if (started_) fault("legal only before the first loop and the first engine instruction");
-    if (sem_set_[insn.dst]) fault(name("sets semaphore", insn.dst) + " a second time");
+    if (sem_set_[insn.dst]) fault("sets sem" + std::to_string(insn.dst) + " a second time");
     sem_set_[insn.dst] = true;
     program_.sem_counts[insn.dst] = insn.count;
   }
@@ -257,7 +257,7 @@ class Decoder {
     if (claim.engine == isa::Engine::kSequencer) claim = {engine, pc_};
     if (claim.engine == engine) return;
     throw Fault(FaultKind::kBinary,
-                name("pc", pc_) + mnemonic_ + ": " + does + name(" semaphore", sem) +
+                name("pc", pc_) + mnemonic_ + ": " + does + " sem" + std::to_string(sem) +
                     ", but so does " + name("pc", claim.pc) + " " +
                     std::string(mnemonic_of(program_.ops[claim.pc].opcode)) +
                     " of another engine; a semaphore has one engine on each side",

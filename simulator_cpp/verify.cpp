@@ -113,7 +113,7 @@ class Verifier {
     Resolver<true>{walker_}(op, *this);
     for (const std::uint8_t sem : op.posts) {
       if (sem != kNone && !ordering_.post(engine_, sem)) {
-        walker_.fault("semaphore " + std::to_string(sem) + " is more than " +
+        walker_.fault("sem" + std::to_string(sem) + " is more than " +
                       std::to_string(Ordering::kMostPosts) + " posts ahead of its waits");
       }
     }
@@ -229,7 +229,7 @@ class Verifier {
   }
 
   [[noreturn]] void fault_zero(std::uint8_t sem) const {
-    const std::string head = at(walker_.pc()) + " waits on semaphore " + std::to_string(sem) +
+    const std::string head = at(walker_.pc()) + " waits on sem" + std::to_string(sem) +
                              ", which is 0 at that point of program order: the program would stop";
     for (std::size_t pc = 0; pc < program_.ops.size(); ++pc) {
       if (std::ranges::find(program_.ops[pc].posts, sem) == program_.ops[pc].posts.end()) continue;
