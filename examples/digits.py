@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from threadpoolctl import threadpool_limits
 from tileflow_tvm.kernels.gemm import gemm_bias_relu, gemm_bias_relu_reference
 from tvm.script import tirx as T
 from tvm.tirx import PrimFunc
@@ -255,7 +256,8 @@ def main() -> int:
     )
     console.print(f"Training {PIXELS} → {HIDDEN} (+ residual) → {NARROW} → {CLASSES} on "
                   f"{len(seen)} images; {len(unseen)} are for the test.")  # fmt: skip
-    w = train(seen.astype(np.float64), seen_labels)
+    with threadpool_limits(limits=1):  # Matrices this small are slower on many threads.
+        w = train(seen.astype(np.float64), seen_labels)
     wide = {name: value.astype(np.float64) for name, value in w.items()}
     network = run_binary("digits", mlp(len(unseen)), [unseen, *w.values()],
                          forward(unseen.astype(np.float64), wide)[-1], unseen_labels)  # fmt: skip
