@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import tempfile
 from collections.abc import Iterator
@@ -140,6 +141,7 @@ def source_of(graph: Graph) -> str:
 
 
 _DIRECTORY = tempfile.TemporaryDirectory(prefix="tileflow-graphs-")
+atexit.register(_DIRECTORY.cleanup)
 _COUNT = itertools.count()
 
 
