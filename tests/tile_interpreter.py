@@ -248,6 +248,9 @@ class TileInterpreter:
                 assert values.size == 1
                 values = values.reshape(())
             shaped.append(values)
+        if any(values.size == 0 for values in shaped):  # the block lies outside
+            self._write(op.dst, np.zeros((0,) * len(op.dst.shape)))
+            return
         full = [v.shape for v, mode in zip(shaped, op.modes, strict=True) if mode == "full"]
         result = np.broadcast_shapes(*(v.shape for v in shaped))
         if full:

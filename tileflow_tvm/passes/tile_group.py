@@ -205,8 +205,9 @@ class _Classifier:
     def _anchored(self, op: Op, kind: Kind) -> bool:
         """Whether the operands say how much of a block at the edge is inside the tensor; a
         block of constants would be whole where its neighbours are not."""
-        kinds = self.operands[op]
-        return op.name == "reduce" or kind in kinds or (kind is Kind.FULL and {Kind.ROW, Kind.COL} <= set(kinds))
+        kinds = set(self.operands[op])
+        crossing = kind is Kind.FULL and {Kind.ROW, Kind.COL} <= kinds
+        return op.name == "reduce" or kind in kinds or crossing
 
     def _note_dependence(self, op: Op, kind: Kind) -> None:
         value = self.flow.writes[op]

@@ -72,11 +72,8 @@ class Dataflow:
         """The values that `ops` make and that something else sees."""
         inside = set(ops)
         made = {self.writes[op] for op in inside}
-        return frozenset(
-            value
-            for value in made
-            if value in self.results or any(user not in inside for user in self.users.get(value, ()))
-        )
+        leaving = {value for value in made if not inside.issuperset(self.users.get(value, ()))}
+        return frozenset(leaving | (made & self.results))
 
     def must_follow(self, op: Op) -> set[Op]:
         """The operations that `op` may not overtake: those that make what it reads, and those
