@@ -328,5 +328,3 @@ def _meeting(values: np.ndarray, mode: str, shape: tuple[int, ...]) -> np.ndarra
     """An operand of a binary operation, shaped to broadcast over the result."""
     reshaped = {"full": shape, "row": (1, -1), "col": (-1, 1), "scalar": (1, 1), "imm": (1, 1)}
     return values.reshape(reshaped[mode])
-
-

@@ -54,9 +54,7 @@ class _Nest:
     """Written for a resident A: `own` are the rows and `other` the columns of C. With B
     resident they change places."""
 
-    def __init__(
-        self, form: GroupForm, plan: GemmPlan, flow: Dataflow, names: NameSupply
-    ) -> None:
+    def __init__(self, form: GroupForm, plan: GemmPlan, flow: Dataflow, names: NameSupply) -> None:
         assert form.gemm is not None
         self.form, self.plan, self.flow, self.names = form, plan, flow, names
         self.op = form.gemm
@@ -169,9 +167,7 @@ class _Nest:
             return Region(c_blk.buffer, (span.offset,), (span.strip,))
         return Region(c_blk.buffer, (rows.offset, cols.offset), (rows.strip, cols.strip))
 
-    def _gemm(
-        self, dst: Region, resident: tuple[Stmt, ...], streamed: tuple[Stmt, ...]
-    ) -> Op:
+    def _gemm(self, dst: Region, resident: tuple[Stmt, ...], streamed: tuple[Stmt, ...]) -> Op:
         lhs, rhs = (resident, streamed) if self.plan.a_resident else (streamed, resident)
         srcs = tuple(_loaded(stmts) for stmts in (lhs, rhs))
         clear = self.op.clear if accumulates(self.op) else self.k.first

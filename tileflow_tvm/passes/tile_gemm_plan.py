@@ -105,9 +105,7 @@ def _fewest_steps(
     return plans[min(near)[2]]
 
 
-def _by_traffic(
-    needs: GemmNeeds, machine: Machine, slots: int
-) -> list[tuple[int, GemmPlan]]:
+def _by_traffic(needs: GemmNeeds, machine: Machine, slots: int) -> list[tuple[int, GemmPlan]]:
     """The plans with the smallest strips and k blocks that fit, least traffic first."""
     found = []
     for plan in _smallest_steps(needs, machine, slots):
@@ -136,9 +134,7 @@ def _smallest_steps(needs: GemmNeeds, machine: Machine, slots: int) -> Iterator[
                 yield GemmPlan(a_resident, False, own, other, machine.tile, least, early)
 
 
-def _grown(
-    needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int
-) -> Iterator[GemmPlan]:
+def _grown(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int) -> Iterator[GemmPlan]:
     """`plan` with longer strips and k blocks, as far as they fit."""
     _, other_dim = needs.sides(a_resident=plan.a_resident)
     lengths = _sizes(other_dim if plan.whole_k else plan.other, machine)
@@ -194,9 +190,7 @@ def execs(needs: GemmNeeds, plan: GemmPlan) -> int:
     return blocks * -(-needs.k // plan.k) * (plan.other // plan.strip)
 
 
-def gemm_cost(
-    needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int
-) -> tuple[Cost, int]:
+def gemm_cost(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int) -> tuple[Cost, int]:
     """The cost of a plan, and the cycles that it takes."""
     own_dim, other_dim = needs.sides(a_resident=plan.a_resident)
     blocks = -(-own_dim // plan.own) * -(-other_dim // plan.other)
@@ -218,9 +212,7 @@ def gemm_cost(
     return cost, cost.cycles(machine, overlapped=slots > 1)
 
 
-def _waits(
-    needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int, blocks: int
-) -> int:
+def _waits(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int, blocks: int) -> int:
     """Words whose transfer EXEC waits for because a block that changes seldom has one slot."""
     needed = bytes_needed(needs, plan, machine, slots)
     seldom = (plan.own, plan.k) if plan.whole_k else (plan.own, plan.other)
