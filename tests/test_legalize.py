@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import tvm
-from lifted import MACHINE
-from tvm import te, tirx, topi
+from graph_source import load_source
+from lifted import MACHINE, check_lift
+from refused import block_func
+from tvm import te, topi
 from tvm.script import tirx as T
 
 from tileflow_tvm.errors import KernelError
@@ -75,14 +78,41 @@ def test_a_reduction_in_a_function_without_a_text_is_drawn() -> None:
     assert "^^^" in str(caught.value)
 
 
-def test_an_expression_that_nests_too_deep_is_refused() -> None:
+def test_an_expression_that_is_too_large_is_refused() -> None:
     a = te.placeholder((4,), "float32", "A")
 
-    def deep(i: tirx.Var) -> object:
+    def deep(i: object) -> object:
         value = a[i]
         for _ in range(500):
             value = te.exp(value)
         return value
 
-    with pytest.raises(KernelError, match="nests deeper than 200 levels"):
-        legalize(te.create_prim_func([a, te.compute((4,), deep, "C")]), MACHINE)
+    func = te.create_prim_func([a, te.compute((4,), deep, "C")])
+    with pytest.raises(KernelError, match="more than 200 levels or 20000 nodes"):
+        legalize(func, MACHINE)
+
+
+@pytest.mark.parametrize(("steps", "value"), [(250, "T.exp({0})"), (40, "{0} * {0}")])
+def test_lets_that_grow_too_large_are_refused(steps: int, value: str) -> None:
+    lets = [f"x{i + 1}: T.let = {value.format(f'x{i}')}" for i in range(steps)]
+    body = "\n".join(f"        {let}" for let in lets)
+    source = block_func("A(4,), C(4,)", f"""
+for i in range(4):
+    with T.sblock("c"):
+        vi = T.axis.spatial(4, i)
+        x0: T.let = A[vi]
+{body}
+        C[vi] = x{steps}
+""")
+    with pytest.raises(KernelError, match="more than 200 levels or 20000 nodes"):
+        legalize(load_source(source), MACHINE)
+
+
+def test_long_sums_are_accepted(rng: np.random.Generator) -> None:
+    terms = " + ".join(["A[vi]"] * 100)
+    check_lift(load_source(block_func("A(4,), C(4,)", f"""
+for i in range(4):
+    with T.sblock("c"):
+        vi = T.axis.spatial(4, i)
+        C[vi] = {terms}
+""")), rng)

@@ -36,7 +36,9 @@ _LESS = (tirx.LT, tirx.LE)
 DTYPES = tuple(ITEMSIZE)
 """Element types that are supported."""
 MAX_DEPTH = 200
-"""How deep an expression may nest; each level costs a few Python frames."""
+"""How deep an expression may nest, lets substituted; each level costs a few Python frames."""
+MAX_NODES = 20_000
+"""How large the expressions of a block may be, lets substituted."""
 
 _MATH = f"supported: + - * /, T.max, T.min, {', '.join(f'T.{func}' for func in CALL_OF)}, T.pow"
 
@@ -58,6 +60,8 @@ class ExprReader:
         self._indices = AffineReader()
         self._analyzer = Analyzer()
         self._depth = 0
+        self._nodes = 0
+        self._sizes: dict[int, tuple[int, int]] = {}
         for var, value in env.items():
             if isinstance(value, Affine):
                 self._indices.bind(var, value)
@@ -74,13 +78,12 @@ class ExprReader:
             self._indices.bind(var, self.env[var])
         else:
             self.env[var] = self.read(value)
+            self._size(self.env[var])
 
     def read(self, node: Any) -> Expr:
         """`node` as an expression over float32; KernelError where it is none."""
         self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise self._fail(node, f"an expression nests deeper than {MAX_DEPTH} levels",
-                             "split it over several blocks")  # fmt: skip
+        self._grow(node, 1, 0)
         try:
             return self._read(node)
         finally:
@@ -116,10 +119,28 @@ class ExprReader:
     def _fail(self, node: Any, what: str, hint: str = "") -> KernelError:
         return self._places.of(node).error(what, hint)
 
+    def _grow(self, node: Any, nodes: int, depth: int) -> None:
+        """Counts what is about to be read: an expression that grows too large is refused."""
+        self._nodes += nodes
+        if self._depth + depth > MAX_DEPTH or self._nodes > MAX_NODES:
+            raise self._fail(node, f"an expression of more than {MAX_DEPTH} levels or {MAX_NODES} "
+                             "nodes", "split it over several blocks")  # fmt: skip
+
+    def _size(self, expr: Expr) -> tuple[int, int]:
+        """Nodes and levels of `expr` as a tree."""
+        if id(expr) not in self._sizes:
+            inner = [self._size(arg) for arg in expr.args] if isinstance(expr, Apply) else []
+            self._sizes[id(expr)] = (
+                1 + sum(nodes for nodes, _ in inner),
+                1 + max((levels for _, levels in inner), default=0),
+            )
+        return self._sizes[id(expr)]
+
     def _read(self, node: Any) -> Expr:
         if not isinstance(node, ir.Expr) or is_buffer_var(node):
             raise self._fail(node, f"'{node}' is not a scalar expression")
         if isinstance(node, ir.Var) and isinstance(known := self.env.get(node), Expr):
+            self._grow(node, *self._size(known))
             return known
         if isinstance(node, tirx.Cast):
             return self._cast(node)
