@@ -88,9 +88,7 @@ def _tensors(
         if high - low > size:
             shape = (0, *shape[1:])
             low = 0
-        tensors.append(
-            TensorSpec(name, shape, strides, Storage(where.kind, where.index, -low))
-        )
+        tensors.append(TensorSpec(name, shape, strides, Storage(where.kind, where.index, -low)))
     return tensors
 
 

@@ -135,6 +135,14 @@ def test_every_flipped_bit_is_refused():
                 from_bytes(bytes(flipped))
 
 
+def test_an_altered_constant_is_found_by_the_checksum():
+    start, _ = section("data")
+    altered = DATA[:start] + b"\xff" + DATA[start + 1 :]
+    with pytest.raises(BinaryError, match="the checksum does not match"):
+        from_bytes(altered)
+    assert from_bytes(sealed(altered)).constants[0].data[0] == 0xFF
+
+
 def test_a_wrong_byte_with_a_right_checksum_never_escapes_as_another_error():
     for position in range(256, len(DATA) - 4):
         for value in (0, 1, 0x7F, 0xFF):
@@ -162,6 +170,7 @@ def test_a_wrong_byte_with_a_right_checksum_never_escapes_as_another_error():
         (patched(32, "Q", 5), "the machine in the header does not match its own fingerprint"),
         (patched(40, "I", 33), "its machine makes no sense: tile is 33"),
         (patched(SECTION_TABLE, "Q", 1 << 63), "section info is said to be at"),
+        (patched(SECTION_TABLE + 16, "Q", 256), "section args is said to be at 256"),
         (patched(SECTION_TABLE + 8, "Q", 1 << 63), "section info is said to be at 256 with"),
         (patched(SECTION_TABLE + 8 * 17, "Q", 1), "bytes follow the last section"),
         (patched(section("args")[0], "I", (1 << 32) - 1), "section args ends in the middle"),
