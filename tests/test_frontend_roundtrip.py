@@ -282,7 +282,7 @@ def test_int64_loops_and_exact_divisions_are_affine():
         for i in range(n):
             t = T.alloc_buffer((32,))
             T.tf.load(t, A[(i * 64 + 8) // 4 : (i * 64 + 8) // 4 + 32])
-            T.tf.load(t, A[(i * 64 + 8) % 16 : (i * 64 + 8) % 16 + 32])
+            T.tf.load(t, A[(i * 64 + 24) % 16 : (i * 64 + 24) % 16 + 32])
 
     loop = read(kernel).body[0]
     starts = [stmt.srcs[0].start[0] for stmt in loop.body if isinstance(stmt, Op)]

@@ -17,6 +17,7 @@ from tileflow_tvm.frontend.language import register
 from tileflow_tvm.frontend.ops import OP_PREFIX, OPS, SUGAR
 from tileflow_tvm.frontend.read import read
 from tileflow_tvm.frontend.tile_ir import Clear, Op, Region
+from tileflow_tvm.frontend.tvm_ops import TVM_OPS, TVM_PREFIX
 from tileflow_tvm.isa.table import BINARY_FUNCS, REDUCE_FUNCS, TILEFLOW, UNARY_FUNCS, Engine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,6 +93,14 @@ def test_the_registered_operator_has_the_documentation_too(name):
         ("T.tf.mul(a, a, v[3])", "binary", "mul", ["a", "a", "v"]),
         ("T.tile.zero(a)", "fill", "", ["a"]),
         ("T.tile.fill(a, 2.0)", "fill", "", ["a"]),
+        ("T.tile.memset(a, 2.0)", "fill", "", ["a"]),
+        ("T.tile.add(a, b, v)", "binary", "add", ["a", "b", "v"]),
+        ("T.tile.sub(a, b, v)", "binary", "sub", ["a", "b", "v"]),
+        ("T.tile.mul(a, b, 2.0)", "binary", "mul", ["a", "b", 2.0]),
+        ("T.tile.minimum(a, b, v)", "binary", "min", ["a", "b", "v"]),
+        ("T.tile.sqrt(a, b)", "unary", "sqrt", ["a", "b"]),
+        ("T.tile.max(v, a, 0)", "reduce", "max", ["v", "a"]),
+        ("T.tile.min(v, a, 0)", "reduce", "min", ["v", "a"]),
         ("T.tile.fdiv(a, b, v)", "binary", "div", ["a", "b", "v"]),
         ("T.tile.maximum(a, b, v)", "binary", "max", ["a", "b", "v"]),
         ("T.tile.exp(a, b)", "unary", "exp", ["a", "b"]),
@@ -132,6 +141,11 @@ def test_beta_of_tvms_gemm_overwrites_by_default(tmp_path):
     assert op_of(tmp_path, x + "T.tile.gemm(x, a, b, x, False, True, beta=1.0)").clear == Clear()
     onto = op_of(tmp_path, x + "T.tile.gemm(x, a, b, y, False, True, beta=1.0)", count=2)
     assert onto.clear == Clear()
+
+
+def test_every_name_of_tvm_that_is_taken_exists_there():
+    for name in TVM_OPS:
+        assert TvmOp.get(TVM_PREFIX + name).get_attr("TIRxOpCategory") == "tile_primitive"
 
 
 def test_tvms_silu_is_a_sigmoid_and_a_product(tmp_path):
