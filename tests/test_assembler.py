@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from isa_programs import programs
 from test_container import small_program
+
 from tileflow_tvm.assembler import assemble, disassemble
 from tileflow_tvm.assembler.syntax import f32_text, parse_f32
-
 from tileflow_tvm.errors import Loc
 from tileflow_tvm.isa.container import from_bytes, to_bytes
 from tileflow_tvm.isa.encoding import isa_fingerprint

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_assembler import GOLDEN, RELU
-from tileflow_tvm.assembler import assemble
 
+from tileflow_tvm.assembler import assemble
 from tileflow_tvm.errors import AssemblyError
 
 HEADER = """\
