@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import LENGTH, affine_program, save_program
+from command_line import LENGTH, affine_program, save_program, start
 
 from tileflow_tvm.cli import main
+from tileflow_tvm.cli.arrays import to_npy
 from tileflow_tvm.isa.container import to_bytes
+from tileflow_tvm.isa.program import insn
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +93,29 @@ def test_json(x, capsys):
     assert shown["stats"]["dram_bytes"]["x"]["load"] == 4 * LENGTH
 
 
+@pytest.mark.parametrize("options", [[], ["--no-verify"]])
+def test_interrupt(options, tmp_path, x):
+    """A program that would run for hours; the array comes through a pipe, so that the run begins
+    when the test lets it."""
+    program = affine_program()
+    again = insn("exec.unary", dst=0, src=0, m=0, n=1, func="sin")
+    for_hours = (insn("loop", count=1 << 39), again, insn("end"))
+    insns = (*program.insns[:5], *for_hours, *program.insns[5:])
+    (tmp_path / "affine.bin").write_bytes(to_bytes(replace(program, insns=insns)))
+    os.mkfifo("pipe")
+    process = start("run", "affine.bin", "--in", "pipe", *options, cwd=tmp_path)
+    Path("pipe").write_bytes(to_npy(x))
+    try:
+        process.wait(timeout=1)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    try:
+        printed, shown = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, printed, shown) == (130, "", "interrupted\n")
+
+
 class TestBadInputs:
     def test_no_input(self, capsys):
         shown = failure(capsys)
@@ -150,14 +179,10 @@ class TestBadInputs:
     @pytest.mark.usefixtures("x")
     def test_program_with_a_race_is_refused_unless_told_otherwise(self, capsys):
         program = affine_program()
-        insns = list(program.insns)
-        store = insns[5]
-        operands = {
-            **store.operands,
-            "wait0": program.isa.by_mnemonic["store"].by_name["wait0"].default,
-        }
-        insns[5] = type(store)(store.mnemonic, operands, store.loc)
-        racy = type(program)(**{**vars(program), "insns": tuple(insns)})
+        *others, store, halt = program.insns
+        none = program.isa.by_mnemonic["store"].by_name["wait0"].default
+        unordered = replace(store, operands={**store.operands, "wait0": none})
+        racy = replace(program, insns=(*others, unordered, halt))
         Path("affine.bin").write_bytes(to_bytes(racy))
         Path("affine.py").write_text("load\n    scale it\n    store it\n")
         shown = failure(capsys, "--in", "x.npy")

@@ -147,6 +147,34 @@ def test_commands_are_all_in_the_readme():
     assert known <= shown
 
 
+class TestArchitecture:
+    """The map in doc/architecture.md is of this country."""
+
+    def named(self) -> set[str]:
+        text = _FENCE.sub("", (ROOT / "doc" / "architecture.md").read_text(encoding="utf-8"))
+        return set(re.findall(r"`([\w./*-]+(?:/|\.(?:py|cpp|h|md|toml)))`", text))
+
+    def test_every_path_exists(self):
+        folders = ("", "*/", "*/*/")
+        missing = [
+            path
+            for path in self.named()
+            if not any(next(ROOT.glob(folder + path), None) for folder in folders)
+        ]
+        assert missing == []
+
+    def test_every_folder_of_sources_is_named(self):
+        named = {path for path in self.named() if path.endswith("/")}
+        sources = [*ROOT.glob("*/*.py"), *ROOT.glob("tileflow_tvm/*/*.py"), *ROOT.glob("*/*/*.cpp")]
+        folders = {f"{path.parent.relative_to(ROOT)}/" for path in sources}
+        folders = {folder for folder in folders if not folder.startswith((".", "build"))}
+        assert folders - named <= {"tileflow_tvm/", "simulator_cpp/"}, "named file by file"
+
+    def test_every_module_of_the_package_is_named(self):
+        modules = {f"tileflow_tvm/{path.name}" for path in (ROOT / "tileflow_tvm").glob("*.py")}
+        assert modules <= self.named()
+
+
 class TestTheChecker:
     """A document that lies must fail."""
 

@@ -43,8 +43,9 @@ def add_commands(commands: Commands) -> None:
         help="auto picks by the amount of work (default); all give the same bits",
     )  # fmt: skip
     run.add_argument(
-        "--no-verify", action="store_true", help="run it without proof that it is free of races"
-    )
+        "--no-verify", action="store_true",
+        help="run it without proof that it is free of races; the sequential engine only",
+    )  # fmt: skip
     add_scalars(run)
     add_json(run)
 
