@@ -92,6 +92,18 @@ def test_an_expression_that_is_too_large_is_refused() -> None:
         legalize(func, MACHINE)
 
 
+def test_a_drawing_of_a_long_line_shows_what_matters() -> None:
+    a = te.placeholder((4,), "float32", "A")
+    value = sum([a] * 30, start=a)
+    func = te.create_prim_func([a, te.compute((4,), lambda i: value[i] * te.floor(a[i]), "C")])
+    with pytest.raises(KernelError) as caught:
+        legalize(func, MACHINE)
+    what, line, carets, _hint = str(caught.value).splitlines()
+    assert "floor" in what
+    assert line[carets.index("^") :].startswith("T.floor(A[v_i])")
+    assert max(len(line), len(carets)) < 115
+
+
 @pytest.mark.parametrize(("steps", "value"), [(250, "T.exp({0})"), (40, "{0} * {0}")])
 def test_lets_that_grow_too_large_are_refused(steps: int, value: str) -> None:
     lets = [f"x{i + 1}: T.let = {value.format(f'x{i}')}" for i in range(steps)]

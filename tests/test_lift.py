@@ -143,3 +143,19 @@ def test_places_are_those_of_the_source() -> None:
     assert all(op.loc.file == __file__ for op in program.ops)
     text = Path(__file__).read_text().splitlines()
     assert "T.max(A[vi, vj]" in text[lines.pop() - 1]
+
+
+def test_columns_of_shape_m_1_stay_as_they_are(rng: np.random.Generator) -> None:
+    @T.prim_func(s_tir=True)
+    def scale(A: T.Buffer((6, 5), "float32"), var: T.Buffer((6, 1), "float32"),
+              w: T.Buffer((6,), "float32"), Y: T.Buffer((6, 5), "float32")):  # fmt: skip
+        for i, j in T.grid(6, 5):
+            with T.sblock("y"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                Y[vi, vj] = A[vi, vj] * (T.abs(var[vi, 0]) + w[vi])
+
+    assert ops(check_lift(scale, rng)) == [
+        "Y_abs = unary abs(var)",
+        "Y_add = binary add(Y_abs, w) full col",
+        "Y = binary mul(A, Y_add) full col",
+    ]

@@ -10,6 +10,9 @@ from tvm.tirx import PrimFunc
 from tileflow_tvm.frontend.compute import Place
 from tileflow_tvm.frontend.location import loc_of
 
+WIDTH = 100
+"""Columns of a printed line that an error shows."""
+
 
 class Places:
     """Places inside one function."""
@@ -30,8 +33,20 @@ def underlined(func: PrimFunc, node: Any) -> str:
     lines = func.script(obj_to_underline=[node], show_meta=False).splitlines()
     for above, below in pairwise(lines):
         if below.strip() and set(below.strip()) == {"^"}:
-            return f"    {above.rstrip()}\n    {below.rstrip()}"
+            return _clipped(above.rstrip(), below.rstrip())
     return ""
+
+
+def _clipped(line: str, carets: str) -> str:
+    """Both lines, indented by four and cut to `WIDTH` columns around the first caret."""
+    margin = len(line) - len(line.lstrip())
+    first = carets.index("^")
+    start = margin if first - margin < WIDTH else first - WIDTH // 2
+    head = "... " if start > margin else ""
+    tail = " ..." if len(line) > start + WIDTH else ""
+    shown = carets[start : start + WIDTH]
+    blank = " " * len(head)
+    return f"    {head}{line[start : start + WIDTH]}{tail}\n    {blank}{shown}"
 
 
 def function_place(func: PrimFunc) -> Place:
