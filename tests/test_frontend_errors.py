@@ -149,8 +149,8 @@ def assert_refused(path, message, hint):
         read(load(path))
     error = caught.value
     assert re.search(message, error.what), error
-    if hint:
-        assert re.search(hint, error.hint), error
+    assert error.hint, error
+    assert re.search(hint, error.hint), error
     assert_points_at_mark(error, path)
 
 

@@ -213,8 +213,8 @@ def test_what_is_refused(tmp_path, body, message, notes, hint):
         infer_scope(read(load(path)), MACHINE)
     error = caught.value
     assert re.search(message, error.what), error
-    if hint:
-        assert re.search(hint, error.hint), error
+    assert error.hint, error
+    assert re.search(hint, error.hint), error
     for note in notes:
         assert any(re.search(note, line) for line in error.notes), error
     assert_points_at_mark(error, path)

@@ -14,6 +14,9 @@ from tileflow_tvm.errors import KernelError, Loc
 _ARROW = re.compile(r"^\s*-->\s*(.+):(\d+):(\d+)\s*$", re.MULTILINE)
 _HEAD = re.compile(r"^error: (.*?)$(?=\n\s*-->)", re.MULTILINE | re.DOTALL)
 
+PARSE_HINT = "doc/writing_a_kernel.md says what a kernel is made of"
+"""TVM's parser says what is wrong, not what to do."""
+
 
 def loc_of(node: Any) -> Loc | None:
     """Where `node` was written; None for what no text stands behind."""
@@ -42,4 +45,4 @@ def parse_error(error: DiagnosticError) -> KernelError:
     arrow, head = _ARROW.search(text), _HEAD.search(text)
     loc = Loc(arrow[1], int(arrow[2]), int(arrow[3])) if arrow else None
     what = (head[1] if head else text.split("\n -->")[0].removeprefix("error: ")).strip()
-    return KernelError(what, loc=loc)
+    return KernelError(what, loc=loc, hint=PARSE_HINT)

@@ -182,7 +182,8 @@ class _Reader:
         numbers = {key: self.index.const(notes.pop(key), loc, key)
                    for key in (ADDRESS, SLOTS) if key in notes}  # fmt: skip
         if notes:
-            raise KernelError(f"unknown annotation {next(iter(notes))!r} of an allocation", loc=loc)
+            raise KernelError(f"unknown annotation {next(iter(notes))!r} of an allocation", loc=loc,
+                              hint=f"{ADDRESS!r} and {SLOTS!r} are what passes write")  # fmt: skip
         scope = _SCOPES.get(stmt.buffer.scope(), Scope.UNKNOWN)
         buffer = _buffer(stmt.buffer, loc, scope, **numbers)
         self.ops.declare(stmt.buffer, buffer)
@@ -208,7 +209,8 @@ class _Reader:
     def _attr(self, stmt: Any) -> list[Stmt]:
         if stmt.attr_key != GROUP_ATTR:
             raise KernelError(f"the attribute {stmt.attr_key!r} means nothing here",
-                              loc=loc_of(stmt) or loc_of(stmt.body))  # fmt: skip
+                              loc=loc_of(stmt) or loc_of(stmt.body),
+                              hint="leave T.attr out")  # fmt: skip
         return [Group(tuple(self._stmt(stmt.body)))]
 
     def _evaluate(self, stmt: Any) -> list[Stmt]:

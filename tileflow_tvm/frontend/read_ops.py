@@ -53,7 +53,8 @@ class OpReader:
         if name.startswith(OP_PREFIX):
             return [self._read_ours(name.removeprefix(OP_PREFIX), call, loc)]
         if not name.startswith(TVM_PREFIX):
-            raise KernelError(f"'{name}' is not a tile primitive", loc=loc)
+            raise KernelError(f"'{name}' is not a tile primitive", loc=loc,
+                              hint="they are under T.tf and T.tile")  # fmt: skip
         name = name.removeprefix(TVM_PREFIX)
         if name not in TVM_OPS:
             near = get_close_matches(name, list(TVM_OPS), 1)
@@ -64,20 +65,20 @@ class OpReader:
                      f"ours are under T.tf: {', '.join(OPS)}",
             )  # fmt: skip
         if call.config:
-            raise KernelError(
-                f"T.tile.{name} has no keyword {next(iter(call.config))!r} here", loc=loc
-            )
+            raise KernelError(f"T.tile.{name} has no keyword {next(iter(call.config))!r} here",
+                              loc=loc, hint="leave it out")  # fmt: skip
         operands = [self._tvm_operand(arg, loc) for arg in call.args]
         return TVM_OPS[name](TvmCall(name, operands, loc))
 
     def _read_ours(self, name: str, call: Any, loc: Loc | None) -> Op:
         spec = OPS.get(name)
         if spec is None:
-            raise KernelError(f"unknown tile primitive T.tf.{name}", loc=loc)
+            raise KernelError(f"unknown tile primitive T.tf.{name}", loc=loc,
+                              hint=f"there are {', '.join(OPS)}")  # fmt: skip
         operands = [self.operand(arg, loc) for arg in call.args]
         if len(operands) != len(spec.args):
-            raise KernelError(f"T.tf.{name} has {len(operands)} operands, it takes "
-                              f"{len(spec.args)}: {', '.join(spec.args)}", loc=loc)  # fmt: skip
+            raise KernelError(f"T.tf.{name} has {len(operands)} operands", loc=loc,
+                              hint=f"it takes {', '.join(spec.args) or 'none'}")  # fmt: skip
         fields: dict[str, Any] = {"engine": spec.engine}
         for key, value in call.config.items():
             if key not in spec.keywords:
@@ -92,7 +93,8 @@ class OpReader:
             fields[FIELD_OF.get(key, key)] = value
         for key in spec.required:
             if FIELD_OF.get(key, key) not in fields or (key == "engine" and not fields[key]):
-                raise KernelError(f"T.tf.{name} needs {key}=", loc=loc)
+                raise KernelError(f"T.tf.{name} needs {key}=", loc=loc,
+                                  hint=f"its keywords are {', '.join(spec.keywords)}")  # fmt: skip
         for arg, operand in zip(spec.args, operands, strict=True):
             if not isinstance(operand, Region) and not (name == "binary" and arg != "dst"):
                 raise KernelError(f"{arg} of T.tf.{name} is a number, not a buffer", loc=loc,
@@ -136,7 +138,8 @@ class OpReader:
     def _size(self, dim: Any, loc: Loc | None) -> int:
         size = self.index.const(dim.extent, loc, "the length of a slice,")
         if size < 0:
-            raise KernelError(f"a slice has length {size}", loc=loc)
+            raise KernelError(f"a slice has length {size}", loc=loc,
+                              hint="slices run from a lower to a higher index")  # fmt: skip
         return size
 
     # Keyword arguments.
@@ -167,7 +170,8 @@ class OpReader:
     def _semaphores(self, value: Any, loc: Loc | None) -> tuple[int, ...]:
         numbers = [self.index.const(item, loc, "the semaphore") for item in _sequence(value, loc)]
         if any(item < 0 for item in numbers):
-            raise KernelError(f"a semaphore has a negative number: {numbers}", loc=loc)
+            raise KernelError(f"a semaphore has a negative number: {numbers}", loc=loc,
+                              hint="leave wait and post to the compiler")  # fmt: skip
         return tuple(numbers)
 
 
@@ -177,14 +181,16 @@ def _axis(value: Any, src: Operand, loc: Loc | None) -> str:
         return choice("axis", value, AXES, loc)
     rank = len(src.shape) if isinstance(src, Region) else 0
     if not -rank <= int(value) < rank:
-        raise KernelError(f"axis={value} of an operand of rank {rank}", loc=loc)
+        raise KernelError(f"axis={value} of an operand of rank {rank}", loc=loc,
+                          hint="1 (or -1) reduces each row, 0 each column")  # fmt: skip
     return axis_name(int(value), rank)
 
 
 def _modes(value: Any, loc: Loc | None) -> tuple[str, ...]:
     modes = tuple(choice("modes", mode, OPERAND_MODES, loc) for mode in _sequence(value, loc))
     if len(modes) != 2:
-        raise KernelError(f"modes has {len(modes)} entries; lhs and rhs need one each", loc=loc)
+        raise KernelError(f"modes has {len(modes)} entries", loc=loc,
+                          hint='one for each side, as in modes=["full", "row"]')  # fmt: skip
     return modes
 
 
@@ -196,13 +202,13 @@ def _engine(value: Any, loc: Loc | None) -> Engine:
 def _flag(value: Any, loc: Loc | None) -> bool:
     if isinstance(value, bool | int | IntImm):
         return bool(value)
-    raise KernelError(f"True or False is needed instead of {value}", loc=loc)
+    raise KernelError(f"{value} is not a flag", loc=loc, hint="write True or False")
 
 
 def _sequence(value: Any, loc: Loc | None) -> list[Any]:
     if isinstance(value, ir.Array | list | tuple):
         return list(value)
-    raise KernelError(f"a list is needed instead of {value}", loc=loc)
+    raise KernelError(f"{value} is not a list", loc=loc, hint="write it in [ ]")
 
 
 def choice(key: str, value: Any, choices: tuple[str, ...], loc: Loc | None) -> str:
@@ -228,5 +234,6 @@ def number(value: Any, loc: Loc | None) -> float:
         )  # fmt: skip
     value = float(value)
     if math.isfinite(value) and abs(value) > F32_MAX:
-        raise KernelError(f"the constant {value!r} overflows float32", loc=loc)
+        raise KernelError(f"the constant {value!r} overflows float32", loc=loc,
+                          hint='float("inf") is legal')  # fmt: skip
     return value

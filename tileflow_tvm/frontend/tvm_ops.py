@@ -24,7 +24,7 @@ class TvmCall:
     def region(self, index: int) -> Region:
         operand = self.operands[index]
         if not isinstance(operand, Region):
-            raise self.error(f"operand {index + 1} is not a buffer")
+            raise self.error(f"operand {index + 1} is not a buffer", hint="pass a block or a slice")
         return operand
 
     def number(self, index: int, default: float, what: str) -> float:

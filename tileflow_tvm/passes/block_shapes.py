@@ -65,7 +65,10 @@ def describe(region: Operand) -> str:
     return f"the {shape}{what} '{region.buffer.name}'"
 
 
-def _disagree(op: Op, why: str, *regions: Operand, hint: str = "") -> KernelError:
+_SAME = "give the blocks the same shape, or slice the larger one"
+
+
+def _disagree(op: Op, why: str, *regions: Operand, hint: str = _SAME) -> KernelError:
     sides = " and ".join(describe(region) for region in regions)
     notes = tuple(f"'{buffer.name}' {buffer.shape}: {buffer.loc}"
                   for buffer in _buffers(regions) if buffer.loc)  # fmt: skip
@@ -245,7 +248,8 @@ def _labels_as(op: Op, src: Operand, mode: str) -> Labels:
     }
     labels = allowed[mode].get(src.shape)
     if labels is None:
-        raise _disagree(op, f"do not fit mode {mode!r}", _dst(op), src)
+        raise _disagree(op, f"do not fit mode {mode!r}", _dst(op), src,
+                        hint="leave modes out where the shapes say it")  # fmt: skip
     return labels
 
 
@@ -260,7 +264,10 @@ def _reduce(op: Op) -> Axes:
     shapes[(length, 1) if column else (1, length)] = (kept, "") if column else ("", kept)
     labels = shapes.get(dst.shape)
     if labels is None:
-        raise _disagree(op, f"do not fit: along {op.axis} there are {length} results", dst, src)
+        raise _disagree(
+            op, f"do not fit: along {op.axis} there are {length} results", dst, src,
+            hint="axis=1 leaves one value for each row, axis=0 for each column",
+        )  # fmt: skip
     return Axes(op, labels, (_labels(src, "m", "n"),), {"m": rows, "n": cols})
 
 

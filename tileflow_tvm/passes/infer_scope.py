@@ -241,8 +241,10 @@ class _Walker:
         assert op.dst is not None
         names = [loop.var for loop in self.loops]
         if var not in names:
-            raise KernelError(f"{op.name}: clear=({var.name} == 0), which is not an enclosing loop",
-                              loc=op.loc)  # fmt: skip
+            raise KernelError(
+                f"{op.name}: clear=({var.name} == 0), which is not an enclosing loop", loc=op.loc,
+                hint="use the variable of the loop that accumulates",
+            )  # fmt: skip
         inner = self.loops[names.index(var) :]
         if inner[0] in self.homes.get(op.dst.buffer, ()):
             raise KernelError(
