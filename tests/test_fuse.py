@@ -265,6 +265,47 @@ def test_a_transposed_copy_is_not_bypassed_when_its_source_changes(rng):
     check(graph.program(a, graph.made[-1]), SMALL, rng)
 
 
+def test_a_value_that_is_made_in_the_group_is_not_read_transposed(rng):
+    graph = Graph()
+    x = graph.input("x", 30, 30)
+    turned = graph.copy(graph.unary("relu", x), transposed=True)
+    graph.binary("sub", turned, x)
+    assert groups(graph.program()) == [["t0"], ["t1", "t2"]]
+    check(graph.program(), SMALL, rng)
+
+
+def test_a_broadcast_constant_does_not_join_blocks_that_are_clipped(rng):
+    graph = Graph()
+    x, row = graph.input("x", 20, 30), graph.input("row", 30)
+    spread = graph.binary("add", row, 0.0, ("row", "imm"), shape=(20, 30))
+    graph.binary("mul", spread, x)
+    assert groups(graph.program()) == [["t0"], ["t1"]]
+    check(graph.program(), SMALL, rng)
+
+
+def test_a_buffer_is_overwritten_after_its_last_reader(rng):
+    """The reader's nest ends behind the writer in program order."""
+    graph = Graph()
+    x, w = graph.input("x", 20, 30), graph.input("w", 30, 30)
+    t = graph.unary("tanh", x)
+    c = graph.gemm(t, w)
+    graph.unary("neg", x, into=t)
+    y = graph.unary("relu", c)
+    program = graph.program(y, t)
+    assert groups(program)[-2:] == [["t1", "t2"], ["t0"]]
+    check(program, SMALL, rng)
+
+
+def test_a_filled_buffer_that_is_overwritten_is_no_constant(rng):
+    graph = Graph()
+    x = graph.input("x", 20, 30)
+    t = graph.op("fill", (20, 30), value=0.5)
+    y = graph.binary("add", x, t)
+    graph.unary("tanh", x, into=t)
+    graph.binary("mul", y, t)
+    check(graph.program(), SMALL, rng)
+
+
 def test_filled_operands_become_immediates():
     graph = Graph()
     x = graph.input("x", 20, 30)

@@ -102,12 +102,10 @@ class BlockWriter:
         self.streamed = streamed if streamed and streamed.var else None
         self.sections: tuple[list[Stmt], ...] = tuple([] for _ in Section)
         self.blocks: dict[Key, Region] = {}
-        self.home: dict[Buffer, Section] = {}
         self._count_uses()
 
     def put(self, value: Value, block: Region) -> None:
         """`value`, FULL, is made elsewhere and lies in `block`; it is stored if it is kept."""
-        self.home[block.buffer] = Section.BODY
         self._made(value, block, Section.BODY, self.flow.maker[value].loc)
 
     def run(self, ops: Sequence[Op]) -> None:
@@ -154,7 +152,7 @@ class BlockWriter:
         pairs = tuple(zip(self.flow.reads[op], kinds, strict=True))
         srcs = tuple(self._operand(read, of, op.loc) for read, of in pairs)
         self._uses_up(pairs)
-        dst = self._dying(pairs, kind, section)
+        dst = self._dying(pairs, kind)
         if dst is None:
             dst = self._alloc(value, section, op.loc)
         modes = tuple(self._mode(of, kind) for of in kinds) if op.name == "binary" else ()
@@ -174,7 +172,6 @@ class BlockWriter:
         if not op.clear.always:
             self._load(dst, value.buffer, self.form.kinds[value], before, op.loc)
         self._uses_up(pairs)
-        self.home[dst.buffer] = after
         self.sections[section].append(
             replace(op, dst=dst, srcs=srcs, clear=clear, axis=self.form.axis)
         )
@@ -198,7 +195,6 @@ class BlockWriter:
             self._load(dst, read.buffer, kind, section, op.loc, transposed=True)
         else:
             dst = self._source(read, kind, op.loc)
-            section = max(section, self.home[dst.buffer])
         self._made(value, dst, section, op.loc)
 
     def _made(self, value: Value, block: Region, section: Section, loc: Loc | None) -> None:
@@ -237,18 +233,15 @@ class BlockWriter:
             if isinstance(read, Value) and kind:
                 self.left[self._root((read, kind))] -= 1
 
-    def _dying(
-        self, pairs: Iterable[tuple[Read, Kind | None]], kind: Kind, section: Section
-    ) -> Region | None:
-        """A source whose block may be overwritten: nothing needs it any more, no store may
-        still be reading it, and no other iteration finds it overwritten."""
+    def _dying(self, pairs: Iterable[tuple[Read, Kind | None]], kind: Kind) -> Region | None:
+        """A source whose block may be overwritten: nothing needs it any more, and no store may
+        still be reading it. Another iteration loads or computes it anew, since blocks of the
+        result's kind are never made outside the loop that the result is made in."""
         for read, of in pairs:
-            if not isinstance(read, Value) or of is not kind:
-                continue
-            root, block = self._root((read, of)), self.blocks[read, of]
-            free = not self.left[root] and root not in self.stored
-            if free and self.home[block.buffer] is section:
-                return block
+            if isinstance(read, Value) and of is kind:
+                root = self._root((read, of))
+                if not self.left[root] and root not in self.stored:
+                    return self.blocks[read, of]
         return None
 
     def _mode(self, of: Kind | None, kind: Kind) -> str:
@@ -283,7 +276,6 @@ class BlockWriter:
         tensor = value.buffer
         block = Buffer(self.names.fresh(f"{tensor.name}_blk"), shape, tensor.dtype, loc=loc)
         self.sections[section].append(Alloc(block))
-        self.home[block] = section
         return Region.whole(block)
 
     def _load(

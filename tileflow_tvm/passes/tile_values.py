@@ -77,12 +77,9 @@ class Dataflow:
 
     def must_follow(self, op: Op) -> set[Op]:
         """The operations that `op` may not overtake: those that make what it reads, and those
-        that make or read what it overwrites."""
+        that read what it overwrites. (What nothing reads is not there after `simplify`.)"""
         first = {self.maker[value] for value in self.values_read(op) if value in self.maker}
         made = self.writes[op]
-        overwritten = Value(made.buffer, made.version - 1)
-        first.update(self.users.get(overwritten, ()))
-        if overwritten in self.maker:
-            first.add(self.maker[overwritten])
+        first.update(self.users.get(Value(made.buffer, made.version - 1), ()))
         first.discard(op)
         return first
