@@ -40,7 +40,8 @@ class Approx:
     def rounded(value: np.ndarray, inherited: np.ndarray, roundings: float) -> Approx:
         """Errors of the operands, carried along, and those of the operation itself. What is not
         finite has no error: it has to match exactly."""
-        error = inherited * (1 + 1e-6) + roundings * UNIT * np.abs(value) + TINY
+        size = np.where(np.isfinite(value), np.abs(value), 0.0)
+        error = inherited * (1 + 1e-6) + roundings * UNIT * size + TINY
         return Approx(value, np.where(np.isfinite(value), error, 0.0))
 
     @property
