@@ -119,7 +119,7 @@ def _bind(
     operands = list(args)
     if spec.name == "fill" and len(operands) == 2 and "value" not in config:
         config["value"] = operands.pop()
-    for key in spec.args[len(operands):]:
+    for key in spec.args[len(operands) :]:
         if key not in named:
             break
         operands.append(named.pop(key))

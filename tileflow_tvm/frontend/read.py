@@ -68,7 +68,8 @@ def read(func: PrimFunc) -> Program:
 
 
 def level(func: PrimFunc) -> str:
-    """"compute" (sblocks, element-wise stores) or "tile" (tile primitives); both is an error."""
+    """Whether `func` is at "compute" level (sblocks, element-wise stores) or "tile" level (tile
+    primitives); KernelError if both."""
     tile = _first(func.body, TilePrimitiveCall)
     compute = _first(func.body, SBlock)
     if compute is None:

@@ -176,7 +176,7 @@ class OpReader:
 
 
 def _axis(value: Any, src: Operand, loc: Loc | None) -> str:
-    """"rows" or "cols", or NumPy's number of the axis."""
+    """One of AXES, or NumPy's number of the axis."""
     if not isinstance(value, int | IntImm):
         return choice("axis", value, AXES, loc)
     rank = len(src.shape) if isinstance(src, Region) else 0

@@ -66,9 +66,7 @@ def _unary(func: str) -> Callable[[TvmCall], list[Op]]:
 
     def read(call: TvmCall) -> list[Op]:
         bias, scale = call.number(2, -0.0, "bias"), call.number(3, 1.0, "scale")
-        return [
-            call.op("unary", call.region(0), call.region(1), func=func, scale=scale, bias=bias)
-        ]
+        return [call.op("unary", call.region(0), call.region(1), func=func, scale=scale, bias=bias)]
 
     return read
 

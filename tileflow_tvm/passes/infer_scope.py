@@ -316,4 +316,3 @@ def _extent(size: int, clip: Dim) -> Extent:
 
 def _is_multiple(start: Affine, tile: int) -> bool:
     return start.const % tile == 0 and all(step % tile == 0 for _, step in start.terms)
-

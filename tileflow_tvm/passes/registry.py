@@ -1,7 +1,7 @@
 """The passes as TVM passes: composable in `tvm.transform.Sequential`, seen by instruments.
 
-    >>> mod = tvm.transform.Sequential(passes("tileflow"))(tvm.IRModule({"main": func}))
-    >>> program = emit(read(mod["main"]), Machine.load("tileflow"))
+>>> mod = tvm.transform.Sequential(passes("tileflow"))(tvm.IRModule({"main": func}))
+>>> program = emit(read(mod["main"]), Machine.load("tileflow"))
 """
 
 from __future__ import annotations

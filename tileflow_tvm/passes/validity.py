@@ -89,8 +89,13 @@ def needed(clip: Clip, size: int, loops: Sequence[Loop]) -> Clip | None:
 
 
 def write_clips(
-    region: Region, clips: tuple[Dim, ...], state: State, loops: Sequence[Loop], *,
-    accumulates: bool, loc: Loc | None,
+    region: Region,
+    clips: tuple[Dim, ...],
+    state: State,
+    loops: Sequence[Loop],
+    *,
+    accumulates: bool,
+    loc: Loc | None,
 ) -> None:
     """Record that `region` was written and that `clips` of it is inside."""
     buffer = region.buffer
