@@ -28,9 +28,9 @@ LAYERS = {
     "kernels": set(),
     "sim": {"errors", "isa", "_sim"},
     "driver": {"errors", "isa", "assembler", "frontend", "passes", "sim"},
-    "check": {"errors", "isa", "frontend", "driver", "sim"},
+    "golden": {"errors", "isa", "frontend", "driver", "sim"},
     "cli": {
-        "", "errors", "isa", "assembler", "frontend", "passes", "kernels", "sim", "driver", "check",
+        "", "errors", "isa", "assembler", "frontend", "passes", "kernels", "sim", "driver", "golden",
     },
     "": {"frontend"},
 }  # fmt: skip
@@ -46,7 +46,7 @@ OUTSIDE = {
     "kernels": {"tvm", "numpy"},
     "sim": {"numpy"},
     "driver": {"tvm", "numpy"},
-    "check": {"tvm", "numpy"},
+    "golden": {"tvm", "numpy"},
     "cli": {"tvm", "numpy", "rich"},
     "": set(),
 }

@@ -11,8 +11,8 @@ from typing import Any
 _HOMES = {
     "compile": "driver",
     "load": "driver",
-    "check": "check",
-    "CheckError": "check",
+    "check": "golden",
+    "CheckError": "golden",
     "Executable": "driver",
     "Machine": "isa.machine",
     "Loc": "errors",
@@ -33,10 +33,9 @@ __all__ = list(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'tileflow_tvm' has no attribute {name!r}")
-    home = import_module(f"tileflow_tvm.{_HOMES[name]}")
-    # All of its names at once: importing a module `check` has just bound that name to the module.
-    globals().update({key: getattr(home, key) for key in _HOMES if _HOMES[key] == _HOMES[name]})
-    return globals()[name]
+    value = getattr(import_module(f"tileflow_tvm.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -183,7 +183,10 @@ class Simulator:
 def _checked(arg: ArgSpec, value: Any) -> np.ndarray:
     """`value` as a C-contiguous array; CallError where dtype or shape are not the argument's."""
     dtype = DTYPES[arg.dtype]
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise CallError(f"'{arg.name}' is not an array: {error}") from None
     if array.dtype != dtype:
         raise CallError(
             f"'{arg.name}' takes {dtype}, not {array.dtype}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tileflow_tvm.errors import KernelError
-from tileflow_tvm.frontend.tile_ir import Buffer, Loop, Op, Program, Stmt, Var
+from tileflow_tvm.frontend.tile_ir import Buffer, Loop, NameSupply, Op, Program, Stmt, Var
 from tileflow_tvm.isa import program as isa
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.passes.operands import Key, OperandForms, RegisterFile
@@ -169,8 +169,9 @@ class _Writer:
 
 def _args(program: Program) -> tuple[isa.ArgSpec, ...]:
     roles = {"in": isa.Role.IN, "out": isa.Role.OUT, "inout": isa.Role.INOUT}
+    names = NameSupply()
     return tuple(
-        isa.ArgSpec(param.name, param.shape, roles[role])
+        isa.ArgSpec(names.fresh(param.name), param.shape, roles[role])
         for param, role in zip(program.params, program.roles, strict=True)
     )
 
