@@ -159,3 +159,47 @@ def test_columns_of_shape_m_1_stay_as_they_are(rng: np.random.Generator) -> None
         "Y_add = binary add(Y_abs, w) full col",
         "Y = binary mul(A, Y_add) full col",
     ]
+
+
+def test_a_scale_or_bias_is_folded_where_nothing_else_needs_it(rng: np.random.Generator) -> None:
+    @T.prim_func(s_tir=True)
+    def folds(A: T.Buffer((7,), "float32"), U: T.Buffer((7,), "float32"),
+              V: T.Buffer((7,), "float32"), W: T.Buffer((7,), "float32"),
+              Y: T.Buffer((7,), "float32"), Z: T.Buffer((7,), "float32")):  # fmt: skip
+        for i in range(7):
+            with T.sblock("all"):
+                vi = T.axis.spatial(7, i)
+                twice: T.let = A[vi] * T.float32(2)
+                U[vi] = T.exp(A[vi] - T.float32(3))
+                V[vi] = T.exp(T.float32(3) - A[vi])
+                W[vi] = T.tanh(A[vi] * T.float32(5)) + A[vi] * T.float32(5)
+                Y[vi] = T.sin(twice)
+                Z[vi] = twice
+
+    assert ops(check_lift(folds, rng)) == [
+        "U = unary exp(A) scale=1 bias=-3",
+        "V = unary exp(A) scale=-1 bias=3",
+        "W_mul = binary mul(A, 5) full imm",
+        "W_tanh = unary tanh(W_mul)",
+        "W = binary add(W_tanh, W_mul) full full",
+        "Z = binary mul(A, 2) full imm",
+        "Y = unary sin(Z)",
+    ]
+
+
+def test_constants_are_told_apart_by_their_bits(rng: np.random.Generator) -> None:
+    @T.prim_func(s_tir=True)
+    def constants(Y: T.Buffer((3,), "float32"), Z: T.Buffer((3,), "float32"),
+                  W: T.Buffer((3,), "float32"), A: T.Buffer((3,), "float32"),
+                  P: T.Buffer((3,), "float32"), N: T.Buffer((3,), "float32")):  # fmt: skip
+        for i in range(3):
+            with T.sblock("all"):
+                vi = T.axis.spatial(3, i)
+                Y[vi] = T.float32(0)
+                Z[vi] = T.float32(-0.0)
+                W[vi] = T.float32(1)
+                P[vi] = A[vi] + T.float32(0)
+                N[vi] = A[vi] + T.float32(-0.0)
+
+    program = check_lift(constants, rng)
+    assert [str(op.value) for op in program.ops if op.name == "fill"] == ["0.0", "-0.0", "1.0"]
