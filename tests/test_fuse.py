@@ -50,6 +50,27 @@ def test_maps_join_the_contraction_and_nothing_between_reaches_dram(rng):
     assert traffic.stored == 20 * 28
 
 
+@pytest.mark.parametrize("k", [8, 50])
+def test_bias_and_residual_need_no_more_than_the_product(k, rng):
+    graph, x, c = gemm_with_inputs(20, 28, k)
+    c = graph.binary("add", c, graph.input("bias", 28), ("full", "row"))
+    graph.binary("add", c, x)
+    machine = SMALL.replace(sram_bytes=3 * SMALL.tile_bytes)
+    assert len(groups(graph.program(), machine)) == 1
+    check(graph.program(), machine, rng)
+
+
+@pytest.mark.parametrize("k", [8, 50])
+def test_blocks_are_small_enough_for_what_the_maps_hold(k, rng):
+    graph, _, c = gemm_with_inputs(40, 60, k)
+    several = [graph.unary(func, c) for func in ("tanh", "relu", "sin")]
+    for value in (*several[1:], c):
+        several[0] = graph.binary("mul", several[0], value)
+    machine = SMALL.replace(sram_bytes=4 * SMALL.tile_bytes)
+    assert len(groups(graph.program(), machine)) == 1
+    check(graph.program(), machine, rng)
+
+
 def test_a_value_with_another_user_is_kept(rng):
     graph, _, c = gemm_with_inputs()
     y = graph.unary("relu", c)

@@ -77,9 +77,8 @@ class _Nest:
         streamed = self._load(not self.plan.a_resident, rows, cols)
         c_blk, load_c = self._result(rows, cols)
         gemm = self._gemm(c_blk, resident, streamed)
-        seen = _vars(self.own)
-        early = self.other.var and self.plan.early_vectors
-        pre, body = self._maps(c_blk, rows, cols, {Section.PRE: seen} if early else {})
+        hoist = {Section.PRE: _vars(self.own)} if self.other.var else {}
+        pre, body = self._maps(c_blk, rows, cols, hoist)
         inner = (*streamed, *load_c, gemm, *body)
         return self._wrap(self.own, (*resident, *pre, *self._wrap(self.other, inner)))
 

@@ -49,8 +49,6 @@ class GemmPlan:
     other: int
     k: int
     strip: int
-    early_vectors: bool = True
-    """Whether the vectors of the maps may take room beside both operands."""
 
     @property
     def out(self) -> int:
@@ -124,14 +122,13 @@ def _smallest_steps(needs: GemmNeeds, machine: Machine, slots: int) -> Iterator[
         own_dim, other_dim = needs.sides(a_resident=a_resident)
         owns, others = _sizes(own_dim, machine), _sizes(other_dim, machine)
         least = others[0]
-        early = slots > 1
         for own in owns:
-            yield GemmPlan(a_resident, True, own, least, whole, least, early)
-        if whole == machine.tile:
-            continue
+            yield GemmPlan(a_resident, True, own, least, whole, least)
+        if whole == machine.tile and slots > 1:
+            continue  # there are no partial sums; but without the resident block maps have room
         for own in owns:
             for other in others:
-                yield GemmPlan(a_resident, False, own, other, machine.tile, least, early)
+                yield GemmPlan(a_resident, False, own, other, machine.tile, least)
 
 
 def _grown(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int) -> Iterator[GemmPlan]:
@@ -142,7 +139,7 @@ def _grown(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int) -> It
         if strip > LONGEST_STRIP * machine.tile or (not plan.whole_k and plan.other % strip):
             continue
         other = strip if plan.whole_k else plan.other
-        depths = [plan.k] if plan.whole_k else _sizes(needs.k, machine)[:-1]
+        depths = [plan.k] if plan.whole_k else _sizes(needs.k, machine)[:-1] or [plan.k]
         for k in depths:
             bigger = replace(plan, other=other, strip=strip, k=k)
             if bytes_needed(needs, bigger, machine, slots) > machine.sram_bytes:
@@ -159,10 +156,9 @@ def bytes_needed(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int)
     strip = _bytes(plan.own, plan.out, machine)
     vectors = needs.vectors * _bytes(1, max(plan.own, plan.other), machine)
     if slots == 1:
-        maps = needs.live * strip + vectors
         if plan.whole_k:
-            return resident + result + max(streamed, maps)
-        return result + max(resident + streamed, maps)
+            return resident + result + vectors + max(streamed, needs.live * strip)
+        return result + max(resident + streamed, vectors + needs.live * strip)
     if plan.whole_k:
         return resident + 2 * (streamed + result + needs.temporaries * strip) + vectors
     return 2 * (resident + streamed) + result + needs.temporaries * strip + vectors
