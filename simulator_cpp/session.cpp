@@ -1,7 +1,8 @@
 #include "session.h"
 
+#include <charconv>
 #include <cstring>
-#include <new>
+#include <string_view>
 
 #include "fault.h"
 #include "parker.h"
@@ -11,6 +12,21 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kMostProofs = 4096;
+
+// TILEFLOW_HAND_OVER=n makes the threaded engine wait for its threads after n instructions, so that
+// tests and experiments on short programs are not over before the threads wake up.
+Threading with_environment(Threading threading) {
+  const char* text = std::getenv("TILEFLOW_HAND_OVER");
+  if (threading.hand_over >= 0 || text == nullptr || *text == '\0') return threading;
+  const std::string_view digits = text;
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), threading.hand_over);
+  if (error != std::errc() || end != digits.data() + digits.size() || threading.hand_over < 0) {
+    throw Fault(FaultKind::kRun, "TILEFLOW_HAND_OVER is '" + std::string(digits) +
+                                     "', not a number of instructions");
+  }
+  return threading;
+}
 
 }  // namespace
 
@@ -109,7 +125,7 @@ RunReport Session::run(const RunRequest& request, const Poll& poll) {
                       {buffers->sram(), buffers->scratch(), request.args},
                       poll};
   const std::int64_t start = now_ns();
-  Outcome outcome = threaded ? run_threaded(launch, request.threading)
+  Outcome outcome = threaded ? run_threaded(launch, with_environment(request.threading))
                              : run_sequential(launch, proof.has_value());
   const std::int64_t wall_ns = now_ns() - start;
   give_back(std::move(buffers));
