@@ -10,6 +10,7 @@ from lifted import MACHINE, check_lift
 from refused import block_func
 from tvm import te, topi
 from tvm.script import tirx as T
+from tvm.tirx import PrimFunc
 
 from tileflow_tvm.errors import KernelError
 from tileflow_tvm.passes.legalize import legalize
@@ -54,6 +55,12 @@ def test_a_temporary_of_higher_rank_loses_its_unit_dimensions() -> None:
     a = te.placeholder((4, 5), "float32", "A")
     func = te.create_prim_func([a, topi.reshape(topi.exp(topi.reshape(a, (1, 4, 1, 5))), (4, 5))])
     assert [op.name for op in lift(func, MACHINE).ops] == ["unary"]
+
+
+def test_an_output_that_is_also_an_input_is_refused() -> None:
+    func = PrimFunc([normal.params[0], normal.params[0]], normal.body)
+    with pytest.raises(KernelError, match="tensor 'X' is declared twice"):
+        legalize(func, MACHINE)
 
 
 def test_a_function_without_a_text_is_drawn() -> None:

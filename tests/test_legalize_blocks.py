@@ -70,6 +70,25 @@ for i, j in T.grid(4, 5):
             C[vi, 0] = T.float32(0)  # <--
         D[vi] = D[vi] + A[vi, vj]
 """), "initialises something else", "one accumulated cell"),
+    "an init that comes too late": (block_func("A(6, 4), y(6,)", """
+for x_1, x_0 in T.grid(5, 5):
+    with T.sblock("y"):  # <--
+        vi = T.axis.spatial(6, (x_0 * 5 + x_1) // 4)
+        vk = T.axis.reduce(4, (x_0 * 5 + x_1) % 4)
+        T.where(x_0 * 5 + x_1 < 24)
+        with T.init():
+            y[vi] = T.float32(0)
+        y[vi] = y[vi] + A[vi, vk]
+"""), "T.init of block 'y' may run after some of the sum", "loops of reduction axes apart"),
+    "an init at the end": (block_func("A(6, 4), y(6,)", """
+for i, k in T.grid(6, 4):
+    with T.sblock("y"):  # <--
+        vi = T.axis.spatial(6, i)
+        vk = T.axis.reduce(4, 3 - k)
+        with T.init():
+            y[vi] = T.float32(0)
+        y[vi] = y[vi] + A[vi, vk]
+"""), "do not provably visit", "one loop"),
     # order
     "read before written": (block_func("C(4, 5)", """
 t = T.sblock_alloc_buffer((4, 5))

@@ -152,6 +152,37 @@ def _check_bijection(
             "bind each axis to one loop, or to a split or fused form of loops",
             tuple(f"note: {error}" for error in mapped.errors),
         )
+    if realize.block.init is not None and not _begins_at_zero(realize, loops, ranges):
+        raise place.error(
+            f"T.init of block '{name}' may run after some of the sum it begins",
+            "keep the loops of reduction axes apart from those of spatial axes, and at their "
+            "start the axes at 0",
+        )
+
+
+def _begins_at_zero(
+    realize: SBlockRealize, loops: tuple[NestLoop, ...], ranges: dict[ir.Var, Range]
+) -> bool:
+    """Whether each cell is first visited with all reduction axes at 0, which is when T.init runs.
+
+    It is where no loop serves both a spatial and a reduction axis, the reduction axes are 0 at
+    the start of theirs, and the predicate does not cut that start off.
+    """
+    values: dict[bool, list[Any]] = {False: [], True: []}
+    for value, iter_var in zip(realize.iter_values, realize.block.iter_vars, strict=True):
+        values[_KINDS[iter_var.iter_type]].append(value)
+    spatial, reducing = (_variables(values[kind]) for kind in (False, True))
+    if any(var in spatial for var in reducing):
+        return False
+    start, anywhere = Analyzer(), Analyzer()
+    for loop in loops:
+        anywhere.bind(loop.var, ranges[loop.var])
+        first = IntImm(str(loop.var.ty), loop.start)
+        start.bind(loop.var, first if loop.var in reducing else ranges[loop.var])
+    if not all(_is_zero(start.simplify(value)) for value in values[True]):
+        return False
+    with anywhere.constraint_scope(realize.predicate):
+        return bool(anywhere.can_prove(start.simplify(realize.predicate)))
 
 
 def _covers(mapped: Any, extents: list[int]) -> bool:
@@ -167,11 +198,12 @@ def _covers(mapped: Any, extents: list[int]) -> bool:
 
 
 def _unused(realize: SBlockRealize, loops: tuple[NestLoop, ...]) -> NestLoop | None:
-    used = set()
-    for expr in (*realize.iter_values, realize.predicate):
-        if isinstance(expr, ir.Expr):
-            used.update(tirx.analysis.undefined_vars(expr))
+    used = _variables([*realize.iter_values, realize.predicate])
     return next((loop for loop in loops if loop.extent > 1 and loop.var not in used), None)
+
+
+def _variables(exprs: list[Any]) -> set[ir.Var]:
+    return {var for expr in exprs for var in tirx.analysis.undefined_vars(expr)}
 
 
 def _const(value: Any) -> int | None:

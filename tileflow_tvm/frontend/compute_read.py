@@ -80,6 +80,9 @@ class _FunctionReader:
 
     def _declare(self, var: ir.Var, param: int | None = None) -> Buffer:
         place, name = self._places.of(var), var.name
+        if var in self._buffers:
+            raise place.error(f"tensor '{name}' is declared twice",
+                              "an output needs a tensor of its own")  # fmt: skip
         dtype = str(var.ty.dtype)
         if dtype not in DTYPES:
             raise place.error(f"tensor '{name}' has dtype {dtype}",

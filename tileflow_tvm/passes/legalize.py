@@ -155,7 +155,7 @@ def _injective(index: Affine, extents: dict[Var, int]) -> bool:
 
 
 def _check_source(stage: Stage, access: Access, extents: dict[Var, int]) -> None:
-    if access.buffer is stage.target.buffer and (stage.combine or access != stage.target):
+    if access.buffer is stage.target.buffer and access != stage.target:
         raise access.place.error(
             f"block '{stage.name}' reads {access} while other iterations write "
             f"'{access.buffer.name}'",
