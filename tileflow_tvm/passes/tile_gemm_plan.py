@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.passes.cost import (
@@ -76,6 +77,7 @@ class GemmNeeds:
         return (self.m, self.n) if a_resident else (self.n, self.m)
 
 
+@lru_cache(maxsize=256)
 def plan_gemm(needs: GemmNeeds, machine: Machine) -> GemmPlan | None:
     """The best plan, None where not even the smallest blocks fit."""
     roomy = _by_traffic(needs, machine, slots=2)
@@ -166,7 +168,9 @@ def bytes_needed(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int)
 
 def _bytes(rows: int, cols: int, machine: Machine) -> int:
     """Of a block; with a unit dimension it is a vector."""
-    return block_bytes((rows * cols,) if 1 in (rows, cols) else (rows, cols), machine)
+    if rows == 1 or cols == 1:
+        return block_bytes((rows * cols,), machine)
+    return block_bytes((rows, cols), machine)
 
 
 def traffic(needs: GemmNeeds, plan: GemmPlan) -> int:
