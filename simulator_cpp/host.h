@@ -11,6 +11,7 @@
 
 #include "core.h"
 #include "overlap.h"
+#include "pacer.h"
 #include "parker.h"
 #include "walker.h"
 
@@ -29,12 +30,14 @@ class Host;
 struct Shared {
   std::array<Channel, 64> channels;
   std::array<Host*, 64> waiter{};  // of each channel; null where nobody waits
+  std::vector<Host*> hosts;
   std::atomic<bool> stop = false;
   std::int64_t spin_ns = 0;
   OverlapClock overlap;
 
   // The first exception wins; all hosts stop.
-  void fail(std::exception_ptr error, const std::vector<Host*>& hosts);
+  void fail(std::exception_ptr error);
+  void wake_all();
   void rethrow() const {
     if (error_) std::rethrow_exception(error_);
   }
@@ -67,28 +70,53 @@ class Runner {
   TokenCounts taken_;
 };
 
+// An engine of a run. Only the thread that has taken it may look at its runner.
+class Seat {
+ public:
+  Seat(Host& owner, Runner runner) : runner(std::move(runner)), owner_(owner) {}
+
+  bool try_take() { return !taken_.load() && !taken_.exchange(true); }
+  void give_back() { taken_.store(false); }
+  Host& owner() const { return owner_; }
+
+  Runner runner;
+
+ private:
+  Host& owner_;
+  alignas(64) std::atomic<bool> taken_ = false;
+};
+
+// A thread steps the engines it owns; where none of them can go on, it helps with those of other
+// threads, which may have no processor at the moment.
 class Host {
  public:
   // `poll` is null in threads that may not.
   Host(Shared& shared, Parker& parker, OverlapClock::Side side, const Poll* poll)
       : shared_(shared), parker_(parker), side_(side), poll_(poll) {}
 
-  void add(Runner runner) { runners_.push_back(std::move(runner)); }
+  void own(Seat& seat) { own_.push_back(&seat); }
+  void help(Seat& seat) { others_.push_back(&seat); }
   // Until all engines have finished, or a thread failed.
   void run();
   void wake() { parker_.wake(); }
-  const std::vector<Runner>& runners() const { return runners_; }
 
  private:
-  bool anyone_ready() const;
+  // What a round over some engines came to.
+  struct Round {
+    bool progress = false;
+    bool unfinished = false;
+  };
+  Round step(const std::vector<Seat*>& seats);
+  void give_back(Seat& seat) const;
+  bool can_go_on(const std::vector<Seat*>& seats, bool& finished) const;
   void wait();
 
   Shared& shared_;
   Parker& parker_;
   OverlapClock::Side side_;
   const Poll* poll_;
-  std::vector<Runner> runners_;
-  std::int64_t polled_at_ = 0;
+  std::optional<Pacer> pacer_;
+  std::vector<Seat*> own_, others_;
 };
 
 }  // namespace tileflow

@@ -41,9 +41,7 @@ class ThreadedRun {
     if (threads_ > 1 && claim) call_workers(crew);
     if (!run_alone()) run_together(crew);
     Outcome outcome{core_.counters(), shared_.overlap.total_ns()};
-    for (const auto& host : hosts_) {
-      for (const Runner& runner : host->runners()) outcome.counters.add(runner.core().counters());
-    }
+    for (const auto& seat : seats_) outcome.counters.add(seat->runner.core().counters());
     return outcome;
   }
 
@@ -103,19 +101,18 @@ class ThreadedRun {
 
   void run_together(Crew& crew) {
     make_hosts(crew);
-    std::vector<Host*> hosts;
-    for (const auto& host : hosts_) hosts.push_back(host.get());
-    const auto run_host = [this, hosts](Host* host) {
+    for (const auto& host : hosts_) shared_.hosts.push_back(host.get());
+    const auto run_host = [this](Host* host) {
       try {
         host->run();
       } catch (...) {
-        shared_.fail(std::current_exception(), hosts);
+        shared_.fail(std::current_exception());
       }
     };
     for (std::size_t i = 0; i < workers_.size(); ++i) {
-      workers_[i]->start([run_host, host = hosts[i + 1]] { run_host(host); });
+      workers_[i]->start([run_host, host = hosts_[i + 1].get()] { run_host(host); });
     }
-    run_host(hosts.front());
+    run_host(hosts_.front().get());
     const auto all_idle = [&] {
       return std::ranges::all_of(workers_, [](const Worker* worker) { return worker->idle(); });
     };
@@ -123,7 +120,7 @@ class ThreadedRun {
       try {
         launch_.poll();
       } catch (...) {
-        shared_.fail(std::current_exception(), hosts);
+        shared_.fail(std::current_exception());
       }
     }
     shared_.rethrow();
@@ -147,8 +144,12 @@ class ThreadedRun {
       Walker walker = walker_;
       walker.restrict_to(mask_of(engine));
       const Poll* poll = engine == Engine::kExec ? &launch_.poll : nullptr;
-      host_of[index_of(engine)]->add(Runner(
-          std::move(walker), Core(launch_.program, launch_.kernels, launch_.memory, poll), taken_));
+      Core core(launch_.program, launch_.kernels, launch_.memory, poll);
+      Host& owner = *host_of[index_of(engine)];
+      seats_.push_back(
+          std::make_unique<Seat>(owner, Runner(std::move(walker), std::move(core), taken_)));
+      owner.own(*seats_.back());
+      if (engine != Engine::kExec) hosts_.front()->help(*seats_.back());
     }
     for (const Op& op : launch_.program.ops) {
       for (const std::uint8_t sem : op.waits) {
@@ -166,6 +167,7 @@ class ThreadedRun {
   std::vector<Worker*> workers_;
   Shared shared_;
   std::vector<std::unique_ptr<Host>> hosts_;
+  std::vector<std::unique_ptr<Seat>> seats_;
 };
 
 }  // namespace
