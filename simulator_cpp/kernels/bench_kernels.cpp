@@ -1,5 +1,5 @@
 // Micro-benchmark of the kernels, hot in cache, against what the processor could do at most:
-// bench_kernels [gemm|functions|dma]...
+// bench_kernels [scalar|avx2|avx512|gemm|functions|dma]...
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -29,9 +29,9 @@ double seconds(const std::function<void()>& call) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
   };
   int calls = 1;
-  while (time(calls) < 2e-4) calls *= 2;
+  while (time(calls) < 1e-4) calls *= 2;
   double best = 1e9;
-  for (int run = 0; run < 40; ++run) best = std::min(best, time(calls) / calls);
+  for (int run = 0; run < 300; ++run) best = std::min(best, time(calls) / calls);
   return best;
 }
 
@@ -164,8 +164,15 @@ void bench_functions(const Kernels& kernels) {
   for (const Mode mode : {Mode::kFull, Mode::kRow, Mode::kCol}) {
     for (int f = 0; f < kBinaryFuncs; ++f) {
       const int vector_pitch = mode == Mode::kFull ? pitch : 0;
-      const BinaryArgs args{{dst.data(), pitch}, {lhs.data(), pitch}, {rhs.data(), vector_pitch},
-                            Mode::kFull, mode, 0, kM, kN, kTile};
+      const BinaryArgs args{{dst.data(), pitch},
+                            {lhs.data(), pitch},
+                            {rhs.data(), vector_pitch},
+                            Mode::kFull,
+                            mode,
+                            0,
+                            kM,
+                            kN,
+                            kTile};
       const char* kind = mode == Mode::kFull ? "full" : mode == Mode::kRow ? "row" : "col";
       show(kind, kBinary[f], [&] { kernels.binary[static_cast<std::size_t>(f)](args); });
     }
@@ -207,9 +214,14 @@ void bench_dma(const Kernels& kernels) {
       for (const bool is_store : {false, true}) {
         const std::array<BoxDim, 2> box{BoxDim{kBox, transposed ? 1 : 0, 1, false},
                                         BoxDim{kBox, transposed ? 0 : 1, 1, true}};
-        DmaArgs args{.sram = sram.data(), .pitch = kBox / kTile, .tile = kTile,
-                     .tensor = tensor.data(), .rank = 2, .shape = {side, side},
-                     .strides = {side, 1}, .box = box};
+        DmaArgs args{.sram = sram.data(),
+                     .pitch = kBox / kTile,
+                     .tile = kTile,
+                     .tensor = tensor.data(),
+                     .rank = 2,
+                     .shape = {side, side},
+                     .strides = {side, 1},
+                     .box = box};
         const double time = seconds([&] {
           args.coords = next();
           (is_store ? kernels.store : kernels.load)(args);
@@ -224,14 +236,20 @@ void bench_dma(const Kernels& kernels) {
 }  // namespace
 }  // namespace tileflow
 
+// Arguments are levels and groups; without any of a kind, all of them.
 int main(int argc, char** argv) {
-  std::vector<std::string_view> wanted(argv + 1, argv + argc);
-  if (wanted.empty()) wanted = {"gemm", "functions", "dma"};
+  const std::vector<std::string_view> wanted(argv + 1, argv + argc);
+  const auto is_wanted = [&](std::string_view name, auto is_of_kind) {
+    return std::ranges::find(wanted, name) != wanted.end() ||
+           std::ranges::none_of(wanted, is_of_kind);
+  };
+  const auto is_group = [](std::string_view name) {
+    return name == "gemm" || name == "functions" || name == "dma";
+  };
   for (const tileflow::Kernels* kernels : tileflow::available_kernels()) {
-    for (const std::string_view what : wanted) {
-      if (what == "gemm") tileflow::bench_gemm(*kernels);
-      if (what == "functions") tileflow::bench_functions(*kernels);
-      if (what == "dma") tileflow::bench_dma(*kernels);
-    }
+    if (!is_wanted(kernels->level, std::not_fn(is_group))) continue;
+    if (is_wanted("gemm", is_group)) tileflow::bench_gemm(*kernels);
+    if (is_wanted("functions", is_group)) tileflow::bench_functions(*kernels);
+    if (is_wanted("dma", is_group)) tileflow::bench_dma(*kernels);
   }
 }

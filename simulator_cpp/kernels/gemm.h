@@ -5,6 +5,8 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
+#include <type_traits>
 #include <utility>
 
 #include "kernels/transpose.h"
@@ -13,6 +15,15 @@
 namespace tileflow {
 namespace {
 
+// f(0), ..., f(N - 1) with the numbers as constants.
+template <std::size_t N, class Function>
+inline void unroll(Function f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) {
+    (f(std::integral_constant<int, I>()), ...);
+  }(std::make_integer_sequence<int, static_cast<int>(N)>());
+}
+
+constexpr int kLine = 16;         // floats of a cache line
 constexpr int kPanelDepth = 256;  // k of a packed panel; a multiple of every tile
 
 template <class V>
@@ -24,65 +35,110 @@ struct Gemm {
   static constexpr int kRows = V::kRegisters >= 32 ? 8 : 6;
   static constexpr int kCols = 2 * kWidth;
   static constexpr int kMostVecs = 4;
+  static constexpr int kBlockRows = 16 * kRows;  // of lhs, in the first-level cache at a time
+  static constexpr int kMostPanels = 8;
   static constexpr int most_vecs(int rows) { return rows <= kRows / 2 ? kMostVecs : 2; }
 
-  // A block of dst, and what it is made from; lhs and dst have a pointer for each row.
-  struct Block {
-    std::array<const float*, kRows> lhs;
-    std::array<float*, kRows> dst;
+  // What the blocks of a panel of columns have in common.
+  struct Panel {
+    const float* lhs;  // row 0, at the first k
+    float* dst;        // row 0, at the first column
     const float* rhs;
+    Axis lhs_rows, dst_rows;
     std::ptrdiff_t lhs_stride, rhs_stride;        // floats from a k to the next within a tile,
     std::ptrdiff_t lhs_tile_step, rhs_tile_step;  // and from a tile to the next
     int k, tile, cols;
     bool clear;
   };
 
-  // R rows and N vectors of columns, the last of them partial where kPart.
+  // `count` blocks of R rows, from row `first` on, and N vectors of columns, the last of them
+  // partial where kPart.
   template <int R, int N, bool kPart>
-  static void multiply(const Block& block) {
-    const auto tail = V::tail(block.cols - (N - 1) * kWidth);
-    const auto load = [&](const float* p, int v) {
-      return kPart && v == N - 1 ? V::load(p + v * kWidth, tail) : V::load(p + v * kWidth);
-    };
-    F acc[R][N];
-    const float* lhs[R];
-    for (int r = 0; r < R; ++r) {
-      lhs[r] = block.lhs[r];
-      for (int v = 0; v < N; ++v) acc[r][v] = block.clear ? V::splat(0.0F) : load(block.dst[r], v);
-    }
-    const float* rhs_tile = block.rhs;
-    const std::ptrdiff_t lhs_stride = block.lhs_stride;
-    const std::ptrdiff_t rhs_stride = block.rhs_stride;
-    for (int left = block.k; left > 0; left -= block.tile) {
-      const float* rhs = rhs_tile;
-      std::ptrdiff_t at = 0;
-#pragma GCC unroll 4
-      for (int i = min_of(left, block.tile); i > 0; --i) {
-        F b[N];
-        for (int v = 0; v < N; ++v) b[v] = load(rhs, v);
-        for (int r = 0; r < R; ++r) {
-          const F a = V::splat(lhs[r][at]);
-          for (int v = 0; v < N; ++v) acc[r][v] = V::fma(a, b[v], acc[r][v]);
-        }
-        at += lhs_stride;
-        rhs += rhs_stride;
+  [[gnu::flatten]] static void multiply(const Panel& panel, int first, int count) {
+    std::array<const float*, R> lhs, next_lhs;
+    std::array<float*, R> dst, next_dst;
+    rows_from(panel.lhs, panel.lhs_rows, first, next_lhs);
+    rows_from(panel.dst, panel.dst_rows, first, next_dst);
+    for (; count > 0; --count, first += R) {
+      lhs = next_lhs;
+      dst = next_dst;
+      if (count > 1) {
+        // dst is larger than the first-level cache; another core may have loaded lhs just now.
+        rows_from(panel.lhs, panel.lhs_rows, first + R, next_lhs);
+        rows_from(panel.dst, panel.dst_rows, first + R, next_dst);
+        unroll<R>([&](auto r) {
+          __builtin_prefetch(next_dst[r], 1, 3);
+          __builtin_prefetch(next_lhs[r], 0, 3);
+          __builtin_prefetch(next_lhs[r] + kLine, 0, 3);
+        });
       }
-      for (int r = 0; r < R; ++r) lhs[r] += block.lhs_tile_step;
-      rhs_tile += block.rhs_tile_step;
-    }
-    for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < N; ++v) {
-        float* dst = block.dst[r] + v * kWidth;
-        if (kPart && v == N - 1) {
-          V::store(dst, acc[r][v], tail);
-        } else {
-          V::store(dst, acc[r][v]);
-        }
-      }
+      block<R, N, kPart>(panel, lhs, dst);
     }
   }
 
-  using Kernel = void (*)(const Block&);
+  // Pointers to R rows; at most one tile's edge lies between them.
+  template <class T, std::size_t R>
+  static void rows_from(T* data, const Axis& axis, int first, std::array<T*, R>& rows) {
+    T* row = data + axis.at(first);
+    const int before_edge = axis.tile - (first & (axis.tile - 1));
+    const std::ptrdiff_t jump = axis.tile_step - axis.tile * axis.stride;
+    if (before_edge >= static_cast<int>(R)) {
+      unroll<R>([&](auto i) { rows[i] = row + i * axis.stride; });
+    } else {
+      unroll<R>([&](auto i) { rows[i] = row + i * axis.stride + (i < before_edge ? 0 : jump); });
+    }
+  }
+
+  template <int R, int N, bool kPart>
+  static void block(const Panel& panel, std::array<const float*, R> lhs,
+                    const std::array<float*, R>& dst) {
+    const auto tail = V::tail(panel.cols - (N - 1) * kWidth);
+    const auto load = [&](const float* p, auto v) {
+      return kPart && v == N - 1 ? V::load(p + v * kWidth, tail) : V::load(p + v * kWidth);
+    };
+    F acc[R][N];
+    if (panel.clear) {
+      unroll<R>([&](auto r) { unroll<N>([&](auto v) { acc[r][v] = V::splat(0.0F); }); });
+    } else {
+      unroll<R>([&](auto r) { unroll<N>([&](auto v) { acc[r][v] = load(dst[r], v); }); });
+    }
+
+    const float* rhs = nullptr;
+    std::ptrdiff_t at = 0;
+    const std::ptrdiff_t lhs_stride = panel.lhs_stride;
+    const std::ptrdiff_t rhs_stride = panel.rhs_stride;
+    const auto step = [&] {
+      F b[N];
+      unroll<N>([&](auto v) { b[v] = load(rhs, v); });
+      unroll<R>([&](auto r) {
+        const F a = V::splat(lhs[r][at]);
+        unroll<N>([&](auto v) { acc[r][v] = V::fma(a, b[v], acc[r][v]); });
+      });
+      at += lhs_stride;
+      rhs += rhs_stride;
+    };
+    const float* rhs_tile = panel.rhs;
+    for (int left = panel.k; left > 0; left -= panel.tile) {
+      rhs = rhs_tile;
+      at = 0;
+#pragma GCC unroll 4
+      for (int steps = min_of(left, panel.tile); steps > 0; --steps) step();
+      unroll<R>([&](auto r) { lhs[r] += panel.lhs_tile_step; });
+      rhs_tile += panel.rhs_tile_step;
+    }
+
+    unroll<R>([&](auto r) {
+      unroll<N>([&](auto v) {
+        if constexpr (kPart && v == N - 1) {
+          V::store(dst[r] + v * kWidth, acc[r][v], tail);
+        } else {
+          V::store(dst[r] + v * kWidth, acc[r][v]);
+        }
+      });
+    });
+  }
+
+  using Kernel = void (*)(const Panel&, int first, int count);
 
   template <int R, int N>
   static constexpr Kernel kernel(bool part) {
@@ -103,66 +159,78 @@ struct Gemm {
   static constexpr auto kKernels =
       make_table(std::make_integer_sequence<int, kRows * kMostVecs * 2>());
 
-  // dst[0 .. m, c .. c + block.cols] from what the block says of rhs and k0 .. k0 + block.k of
-  // lhs. The rows are spread evenly over the panels, so that none is much shorter than kRows.
-  static void multiply_rows(Block& block, const View& dst, const View& lhs, int m, int c, int k0) {
-    const int panels = (m + kRows - 1) / kRows;
-    const int vecs = (block.cols + kWidth - 1) / kWidth;
-    const std::ptrdiff_t dst_c = dst.cols.at(c);
-    const std::ptrdiff_t lhs_k = lhs.cols.at(k0);
-    for (int panel = 0, r = 0; panel < panels; ++panel) {
-      const int rows = m / panels + (panel < m % panels ? 1 : 0);
-      for (int i = 0; i < rows; ++i, ++r) {
-        block.lhs[i] = lhs.data + lhs.rows.at(r) + lhs_k;
-        block.dst[i] = dst.data + dst.rows.at(r) + dst_c;
-      }
-      kKernels[index(rows, vecs, block.cols % kWidth != 0)](block);
-    }
+  // The panel's columns of m rows from `first` on. They are spread evenly over the blocks, so that
+  // none has much fewer than kRows.
+  static void multiply_rows(const Panel& panel, int first, int m) {
+    const int blocks = (m + kRows - 1) / kRows;
+    const int rows = m / blocks;
+    const int longer = m % blocks;  // blocks that have one row more
+    const int vecs = (panel.cols + kWidth - 1) / kWidth;
+    const bool part = panel.cols % kWidth != 0;
+    if (longer > 0) kKernels[index(rows + 1, vecs, part)](panel, first, longer);
+    kKernels[index(rows, vecs, part)](panel, first + longer * (rows + 1), blocks - longer);
   }
 
-  static void multiply_in_place(Block& block, const View& dst, const View& lhs, const View& rhs,
-                                int m, int n) {
-    block.rhs_stride = rhs.rows.stride;
-    block.rhs_tile_step = rhs.rows.tile_step;
+  static void multiply_in_place(Panel& panel, const View& dst, const View& rhs, int m, int n) {
+    panel.rhs_stride = rhs.rows.stride;
+    panel.rhs_tile_step = rhs.rows.tile_step;
     const int most = m <= kRows ? most_vecs(m) * kWidth : kCols;
-    for (int c = 0; c < n; c += block.cols) {
-      block.cols = min_of(most, min_of(dst.cols.run(c, n), rhs.cols.run(c, n)));
-      block.rhs = rhs.at(0, c);
-      multiply_rows(block, dst, lhs, m, c, 0);
+    for (int c = 0; c < n; c += panel.cols) {
+      panel.cols = min_of(most, min_of(dst.cols.run(c, n), rhs.cols.run(c, n)));
+      panel.rhs = rhs.at(0, c);
+      panel.dst = dst.at(0, c);
+      multiply_rows(panel, 0, m);
     }
   }
 
-  static void multiply_packed(Block& block, const View& dst, const View& lhs, const View& rhs,
+  // Panels of rhs are packed, as many as fit, and meet lhs block by block, so that neither leaves
+  // the first-level cache before it is done with.
+  static void multiply_packed(Panel& panel, const View& dst, const View& lhs, const View& rhs,
                               int m, int n, int k) {
-    alignas(64) float panel[kPanelDepth * kCols];
-    const bool clear = block.clear;
-    block.rhs = panel;
-    block.rhs_stride = kCols;
-    block.rhs_tile_step = std::ptrdiff_t{kCols} * block.tile;
-    for (int c = 0; c < n; c += block.cols) {
-      block.cols = min_of(kCols, min_of(dst.cols.run(c, n), rhs.cols.run(c, n)));
-      for (int k0 = 0; k0 < k; k0 += kPanelDepth) {
-        block.k = min_of(kPanelDepth, k - k0);
-        block.clear = clear && k0 == 0;
-        pack(rhs, k0, block.k, c, block.cols, panel);
-        multiply_rows(block, dst, lhs, m, c, k0);
+    alignas(64) float packed[kPanelDepth * kCols];
+    const bool clear = panel.clear;
+    panel.rhs_stride = kCols;
+    panel.rhs_tile_step = std::ptrdiff_t{kCols} * panel.tile;
+    for (int k0 = 0; k0 < k; k0 += kPanelDepth) {
+      panel.k = min_of(kPanelDepth, k - k0);
+      panel.lhs = lhs.at(0, k0);
+      panel.clear = clear && k0 == 0;
+      const int size = (panel.k + panel.tile - 1) / panel.tile * panel.tile * kCols;
+      const int panels = kPanelDepth * kCols / size;
+      for (int c = 0, end = 0; c < n; c = end) {
+        std::array<int, kMostPanels + 1> first;
+        int count = 0;
+        for (end = c; end < n && count < min_of(panels, kMostPanels); ++count) {
+          first[count] = end;
+          end += min_of(kCols, min_of(dst.cols.run(end, n), rhs.cols.run(end, n)));
+          pack(rhs, k0, panel.k, first[count], end - first[count], packed + count * size);
+        }
+        first[count] = end;
+        for (int r = 0; r < m; r += kBlockRows) {
+          for (int i = 0; i < count; ++i) {
+            panel.rhs = packed + i * size;
+            panel.dst = dst.at(0, first[i]);
+            panel.cols = first[i + 1] - first[i];
+            multiply_rows(panel, r, min_of(kBlockRows, m - r));
+          }
+        }
       }
     }
   }
 
-  // panel[i][j] = rhs[k0 + i][c + j], kCols floats a row.
-  static void pack(const View& rhs, int k0, int k, int c, int cols, float* panel) {
+  // packed[i][j] = rhs[k0 + i][c + j], kCols floats a row.
+  static void pack(const View& rhs, int k0, int k, int c, int cols, float* packed) {
     const int tile = rhs.rows.tile;
     const auto tail = V::tail(cols % kWidth);
-    for (int i = 0; i < k; i += tile, panel += std::ptrdiff_t{kCols} * tile) {
+    for (int i = 0; i < k; i += tile, packed += std::ptrdiff_t{kCols} * tile) {
       const int depth = min_of(tile, k - i);
       const float* src = rhs.at(k0 + i, c);
       if (rhs.cols.stride != 1) {
-        transpose_rectangle<V>(src, rhs.cols.stride, panel, kCols, cols, depth);
+        transpose_rectangle<V>(src, rhs.cols.stride, packed, kCols, cols, depth);
         continue;
       }
       for (int row = 0; row < depth; ++row, src += rhs.rows.stride) {
-        float* to = panel + row * kCols;
+        float* to = packed + row * kCols;
         int j = 0;
         for (; j + kWidth <= cols; j += kWidth) V::store(to + j, V::load(src + j));
         if (j < cols) V::store(to + j, V::load(src + j, tail), tail);
@@ -177,18 +245,21 @@ struct Gemm {
                                          : View(args.lhs, args.k, args.tile);
     const View rhs = args.rhs_transposed ? View(args.rhs, args.k, args.tile).transposed()
                                          : View(args.rhs, args.n, args.tile);
-    Block block{};
-    block.lhs_stride = lhs.cols.stride;
-    block.lhs_tile_step = lhs.cols.tile_step;
-    block.k = args.k;
-    block.tile = args.tile;
-    block.clear = args.clear;
-    // A panel is worth packing where several blocks read it. One without k only clears.
+    Panel panel{};
+    panel.lhs = lhs.data;
+    panel.lhs_rows = lhs.rows;
+    panel.dst_rows = dst.rows;
+    panel.lhs_stride = lhs.cols.stride;
+    panel.lhs_tile_step = lhs.cols.tile_step;
+    panel.k = args.k;
+    panel.tile = args.tile;
+    panel.clear = args.clear;
+    // Packing pays where several blocks read the panel. Without k there is only dst to clear.
     const bool pays = args.m > 2 * kRows || args.rhs_transposed;
     if (pays && args.k > 0) {
-      multiply_packed(block, dst, lhs, rhs, args.m, args.n, args.k);
+      multiply_packed(panel, dst, lhs, rhs, args.m, args.n, args.k);
     } else {
-      multiply_in_place(block, dst, lhs, rhs, args.m, args.n);
+      multiply_in_place(panel, dst, rhs, args.m, args.n);
     }
   }
 };

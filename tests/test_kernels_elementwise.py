@@ -1,0 +1,102 @@
+"""exec.binary: every function, every pair of operand modes."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from tileflow_tvm._sim import kernels
+from tileflow_tvm.isa.table import BINARY_FUNCS, OPERAND_MODES
+
+from test_kernels_operands import LEVELS, TILES, Matrix, kinds, random_matrix, same_bits
+
+
+def larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IEEE 754-2019 maximum: as numpy.maximum, and +0 above -0."""
+    with np.errstate(invalid="ignore"):  # inf - inf, where it is not taken
+        return np.where((a == 0) & (b == 0), a + b, np.maximum(a, b))
+
+
+def smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return -larger(-a, -b)
+
+
+ORACLES = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
+    "max": larger, "min": smaller,
+}  # fmt: skip
+
+
+def mode_shape(mode: str, m: int, n: int) -> tuple[int, int]:
+    return {"full": (m, n), "row": (1, n), "col": (m, 1)}.get(mode, (1, 1))
+
+
+def run(level: str, name: str, dst: Matrix, lhs: tuple, rhs: tuple, imm: float = 0.0) -> None:
+    function = BINARY_FUNCS.index(name)
+    modes = OPERAND_MODES.index(lhs[1]), OPERAND_MODES.index(rhs[1])
+    kernels.binary(level, function, dst.operand, lhs[0].operand, modes[0], rhs[0].operand,
+                   modes[1], imm, dst.m, dst.n, dst.tile)  # fmt: skip
+
+
+def check(level: str, name: str, m: int, n: int, tile: int, lmode: str, rmode: str) -> None:
+    rng = np.random.default_rng(m * 1000 + n)
+    imm = 0.75
+    for vector_kind in ({"vector": True}, {"extra_pitch": 1}):
+        sides = []
+        for mode in (lmode, rmode):
+            shape = mode_shape(mode, m, n)
+            kind = vector_kind if 1 in shape else {}
+            matrix = random_matrix(rng, *shape, tile, **kind)
+            if mode == "imm":
+                matrix.set(np.float32(imm))
+            sides.append((matrix, mode))
+        for dst_kind in kinds(m, n):
+            dst = Matrix(m, n, tile, **dst_kind)
+            run(level, name, dst, *sides, imm=imm)
+            expected = ORACLES[name](sides[0][0].values, sides[1][0].values)
+            dst.check(np.broadcast_to(expected, (m, n)))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(("lmode", "rmode"), list(product(OPERAND_MODES, OPERAND_MODES)))
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (1, 77), (45, 1), (13, 70), (66, 64), (0, 3)])
+def test_modes(level: str, lmode: str, rmode: str, m: int, n: int) -> None:
+    check(level, "sub", m, n, 32, lmode, rmode)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", BINARY_FUNCS)
+@pytest.mark.parametrize("tile", TILES)
+def test_functions(level: str, name: str, tile: int) -> None:
+    for lmode, rmode in product(("full", "col"), ("full", "row")):
+        check(level, name, 35, 75, tile, lmode, rmode)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", BINARY_FUNCS)
+def test_specials(level: str, name: str) -> None:
+    """NaN, infinities and zeros of both signs, each with each."""
+    values = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 3e38, -1.5], np.float32)
+    a, b = (np.ascontiguousarray(x.ravel()) for x in np.meshgrid(values, values))
+    dst = np.empty_like(a)
+    kernels.binary(level, BINARY_FUNCS.index(name), (dst, 0), (a, 0), 0, (b, 0), 0, 0.0, 1, a.size)
+    with np.errstate(all="ignore"):
+        same_bits(dst, ORACLES[name](a, b).astype(np.float32))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("side", ["lhs", "rhs"])
+@pytest.mark.parametrize("other", ["full", "row", "col", "scalar", "imm"])
+def test_in_place(level: str, side: str, other: str) -> None:
+    rng = np.random.default_rng(11)
+    dst = random_matrix(rng, 41, 67, 32)
+    matrix = random_matrix(rng, *mode_shape(other, 41, 67), 32)
+    if other == "imm":
+        matrix.set(np.float32(-3.5))
+    pair = [(dst, "full"), (matrix, other)]
+    if side == "rhs":
+        pair.reverse()
+    expected = pair[0][0].values / pair[1][0].values
+    run(level, "div", dst, *pair, imm=-3.5)
+    dst.check(expected)
