@@ -22,7 +22,7 @@ namespace tileflow {
 namespace {
 
 using Array = py::array_t<float, py::array::c_style>;
-using Matrix = std::pair<Array, int>;                 // flat memory, pitch
+using Matrix = std::pair<Array, int>;  // flat memory, pitch
 using Box = std::vector<std::tuple<std::uint32_t, int, std::int32_t, bool>>;
 using Coords = std::vector<std::int64_t>;
 
@@ -68,19 +68,23 @@ Function pick(const std::array<Function, N>& functions, int index) {
 
 void gemm(const std::string& level, Matrix dst, Matrix lhs, Matrix rhs, int m, int n, int k,
           int tile, bool clear, bool lhs_transposed, bool rhs_transposed) {
-  const GemmArgs args{
-      .dst = operand(dst, m, n, tile),
-      .lhs = lhs_transposed ? operand(lhs, k, m, tile) : operand(lhs, m, k, tile),
-      .rhs = rhs_transposed ? operand(rhs, n, k, tile) : operand(rhs, k, n, tile),
-      .m = m, .n = n, .k = k, .tile = tile, .clear = clear,
-      .lhs_transposed = lhs_transposed, .rhs_transposed = rhs_transposed};
+  const GemmArgs args{.dst = operand(dst, m, n, tile),
+                      .lhs = lhs_transposed ? operand(lhs, k, m, tile) : operand(lhs, m, k, tile),
+                      .rhs = rhs_transposed ? operand(rhs, n, k, tile) : operand(rhs, k, n, tile),
+                      .m = m,
+                      .n = n,
+                      .k = k,
+                      .tile = tile,
+                      .clear = clear,
+                      .lhs_transposed = lhs_transposed,
+                      .rhs_transposed = rhs_transposed};
   level_named(level).gemm(args);
 }
 
 void unary(const std::string& level, int function, Matrix dst, Matrix src, int m, int n, int tile,
            float scale, float bias) {
-  pick(level_named(level).unary, function)(
-      {operand(dst, m, n, tile), operand(src, m, n, tile), m, n, tile, scale, bias});
+  pick(level_named(level).unary,
+       function)({operand(dst, m, n, tile), operand(src, m, n, tile), m, n, tile, scale, bias});
 }
 
 Operand side(Matrix& matrix, Mode mode, int m, int n, int tile) {
@@ -98,17 +102,16 @@ void binary(const std::string& level, int function, Matrix dst, Matrix lhs, int 
             int rmode, float imm, int m, int n, int tile) {
   const auto left = static_cast<Mode>(lmode);
   const auto right = static_cast<Mode>(rmode);
-  pick(level_named(level).binary, function)({operand(dst, m, n, tile),
-                                             side(lhs, left, m, n, tile),
-                                             side(rhs, right, m, n, tile), left, right, imm, m, n,
-                                             tile});
+  pick(level_named(level).binary,
+       function)({operand(dst, m, n, tile), side(lhs, left, m, n, tile),
+                  side(rhs, right, m, n, tile), left, right, imm, m, n, tile});
 }
 
 void reduce(const std::string& level, int function, Matrix dst, Matrix src, int m, int n, int tile,
             bool along_cols, bool clear) {
   const Operand out = along_cols ? operand(dst, m, 1, tile) : operand(dst, 1, n, tile);
-  pick(level_named(level).reduce, function)(
-      {out, operand(src, m, n, tile), m, n, tile, along_cols, clear});
+  pick(level_named(level).reduce,
+       function)({out, operand(src, m, n, tile), m, n, tile, along_cols, clear});
 }
 
 void fill(const std::string& level, Matrix dst, int m, int n, int tile, float value) {
@@ -116,8 +119,7 @@ void fill(const std::string& level, Matrix dst, int m, int n, int tile, float va
 }
 
 void transpose(const std::string& level, Matrix dst, Matrix src, int m, int n, int tile) {
-  level_named(level).transpose(
-      {operand(dst, n, m, tile), operand(src, m, n, tile), m, n, tile});
+  level_named(level).transpose({operand(dst, n, m, tile), operand(src, m, n, tile), m, n, tile});
 }
 
 // Where element (0, ..., 0) is, after a check that every element lies in the array.
@@ -139,8 +141,7 @@ std::int64_t move(DmaFn function, Matrix& sram, int tile, Array& memory, std::in
                   const Coords& shape, const Coords& strides, const Coords& coords, const Box& box,
                   float fill) {
   const std::size_t rank = shape.size();
-  if (rank > kMaxRank || box.size() > kMaxRank || strides.size() != rank ||
-      coords.size() != rank) {
+  if (rank > kMaxRank || box.size() > kMaxRank || strides.size() != rank || coords.size() != rank) {
     throw std::invalid_argument("ranks disagree, or exceed 5");
   }
   std::vector<BoxDim> dims;
@@ -189,29 +190,35 @@ void bind_kernels(py::module_& module) {
   py::module_ kernels = module.def_submodule(
       "kernels",
       "Raw calls of the kernels of one SIMD level. An operand is (flat float32 array, pitch).");
-  kernels.def("available", [] { return names(available_kernels()); },
-              "The levels a program can run on here, slowest first.");
-  kernels.def("levels", [] { return names(all_test_kernels()); },
-              "The same and the levels that only tests use.");
-  kernels.def("gemm", &gemm, arg("level"), arg("dst").noconvert(), arg("lhs").noconvert(), arg("rhs").noconvert(), arg("m"), arg("n"),
-              arg("k"), arg("tile") = 32, arg("clear") = true, arg("lhs_transposed") = false,
-              arg("rhs_transposed") = false);
-  kernels.def("unary", &unary, arg("level"), arg("function"), arg("dst").noconvert(), arg("src").noconvert(), arg("m"),
-              arg("n"), arg("tile") = 32, arg("scale") = 1.0F, arg("bias") = -0.0F);
-  kernels.def("binary", &binary, arg("level"), arg("function"), arg("dst").noconvert(), arg("lhs").noconvert(),
-              arg("lmode"), arg("rhs").noconvert(), arg("rmode"), arg("imm"), arg("m"), arg("n"),
-              arg("tile") = 32);
-  kernels.def("reduce", &reduce, arg("level"), arg("function"), arg("dst").noconvert(), arg("src").noconvert(), arg("m"),
-              arg("n"), arg("tile") = 32, arg("along_cols") = true, arg("clear") = true);
-  kernels.def("fill", &fill, arg("level"), arg("dst").noconvert(), arg("m"), arg("n"), arg("tile") = 32,
-              arg("value") = 0.0F);
-  kernels.def("transpose", &transpose, arg("level"), arg("dst").noconvert(), arg("src").noconvert(), arg("m"), arg("n"),
-              arg("tile") = 32);
-  kernels.def("load", &load, arg("level"), arg("sram").noconvert(), arg("tile"), arg("memory").noconvert(), arg("origin"),
-              arg("shape"), arg("strides"), arg("coords"), arg("box"), arg("fill") = 0.0F,
+  kernels.def(
+      "available", [] { return names(available_kernels()); },
+      "The levels a program can run on here, slowest first.");
+  kernels.def(
+      "levels", [] { return names(all_test_kernels()); },
+      "The same and the levels that only tests use.");
+  kernels.def("gemm", &gemm, arg("level"), arg("dst").noconvert(), arg("lhs").noconvert(),
+              arg("rhs").noconvert(), arg("m"), arg("n"), arg("k"), arg("tile") = 32,
+              arg("clear") = true, arg("lhs_transposed") = false, arg("rhs_transposed") = false);
+  kernels.def("unary", &unary, arg("level"), arg("function"), arg("dst").noconvert(),
+              arg("src").noconvert(), arg("m"), arg("n"), arg("tile") = 32, arg("scale") = 1.0F,
+              arg("bias") = -0.0F);
+  kernels.def("binary", &binary, arg("level"), arg("function"), arg("dst").noconvert(),
+              arg("lhs").noconvert(), arg("lmode"), arg("rhs").noconvert(), arg("rmode"),
+              arg("imm"), arg("m"), arg("n"), arg("tile") = 32);
+  kernels.def("reduce", &reduce, arg("level"), arg("function"), arg("dst").noconvert(),
+              arg("src").noconvert(), arg("m"), arg("n"), arg("tile") = 32,
+              arg("along_cols") = true, arg("clear") = true);
+  kernels.def("fill", &fill, arg("level"), arg("dst").noconvert(), arg("m"), arg("n"),
+              arg("tile") = 32, arg("value") = 0.0F);
+  kernels.def("transpose", &transpose, arg("level"), arg("dst").noconvert(), arg("src").noconvert(),
+              arg("m"), arg("n"), arg("tile") = 32);
+  kernels.def("load", &load, arg("level"), arg("sram").noconvert(), arg("tile"),
+              arg("memory").noconvert(), arg("origin"), arg("shape"), arg("strides"), arg("coords"),
+              arg("box"), arg("fill") = 0.0F,
               "box: (extent, tensor dim or -1, step, column?) a dimension; elements moved.");
-  kernels.def("store", &store, arg("level"), arg("sram").noconvert(), arg("tile"), arg("memory").noconvert(),
-              arg("origin"), arg("shape"), arg("strides"), arg("coords"), arg("box"),
+  kernels.def("store", &store, arg("level"), arg("sram").noconvert(), arg("tile"),
+              arg("memory").noconvert(), arg("origin"), arg("shape"), arg("strides"), arg("coords"),
+              arg("box"),
               "box: (extent, tensor dim or -1, step, column?) a dimension; elements moved.");
 }
 

@@ -69,30 +69,42 @@ void unary(const UnaryArgs& args) {
 // In the order of BINARY_FUNCS.
 struct Add {
   template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) { return a + b; }
+  static typename V::F of(typename V::F a, typename V::F b) {
+    return a + b;
+  }
   static constexpr float kIdentity = -0.0F;
 };
 struct Sub {
   template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) { return a - b; }
+  static typename V::F of(typename V::F a, typename V::F b) {
+    return a - b;
+  }
 };
 struct Mul {
   template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) { return a * b; }
+  static typename V::F of(typename V::F a, typename V::F b) {
+    return a * b;
+  }
   static constexpr float kIdentity = 1.0F;
 };
 struct Div {
   template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) { return a / b; }
+  static typename V::F of(typename V::F a, typename V::F b) {
+    return a / b;
+  }
 };
 struct Max {
   template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) { return maximum<V>(a, b); }
+  static typename V::F of(typename V::F a, typename V::F b) {
+    return maximum<V>(a, b);
+  }
   static constexpr float kIdentity = -std::numeric_limits<float>::infinity();
 };
 struct Min {
   template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) { return minimum<V>(a, b); }
+  static typename V::F of(typename V::F a, typename V::F b) {
+    return minimum<V>(a, b);
+  }
   static constexpr float kIdentity = std::numeric_limits<float>::infinity();
 };
 
@@ -128,8 +140,8 @@ void binary_runs(const View& dst, const Side& lhs, const Side& rhs, int m, int n
       return Op::template of<V>(a, b);
     });
   };
-  const bool by_rows = lhs.mode == Mode::kRow || lhs.mode == Mode::kCol ||
-                       rhs.mode == Mode::kRow || rhs.mode == Mode::kCol;
+  const bool by_rows = lhs.mode == Mode::kRow || lhs.mode == Mode::kCol || rhs.mode == Mode::kRow ||
+                       rhs.mode == Mode::kCol;
   const View* left = kLeft ? &lhs.view : &dst;
   const View* right = kRight ? &rhs.view : &dst;
   if (by_rows) {

@@ -39,20 +39,41 @@ typename V::F power_of_two(typename V::I k) {
   return V::from_bits(V::template shl<23>(V::add(k, V::splat_bits(127))));
 }
 
-// x = n ln 2 + r; e^x = 2^n e^r, scaled in two steps as 2^n may be denormal or 2^128.
+// e^x = (high + low) 2^k, low being what high lacks in precision.
 template <class V>
-typename V::F exponential(typename V::F x) {
+struct Power {
+  typename V::F high, low;
+  typename V::I k;
+
+  // In two steps, as 2^k may be denormal or 2^128.
+  typename V::F scale(typename V::F x) const {
+    const auto half = V::template shr<1>(k);
+    return x * power_of_two<V>(half) * power_of_two<V>(V::sub(k, half));
+  }
+};
+
+// x = k ln 2 + r; e^r = 1 + r + r^2 p(r).
+template <class V>
+Power<V> natural_power(typename V::F x) {
   x = V::max_or_second(V::splat(-104.0F), V::min_or_second(V::splat(89.0F), x));  // keeps NaN
   const auto t = V::fma(x, V::splat(0x1.715476p+0F), V::splat(kRoundToInteger));
-  const auto n = t - V::splat(kRoundToInteger);
-  auto r = V::fma(n, V::splat(-0x1.62e430p-1F), x);
-  r = V::fma(n, V::splat(0x1.05c610p-29F), r);
+  const auto k = t - V::splat(kRoundToInteger);
+  const auto lower_ln2 = V::splat(0x1.05c610p-29F);
+  const auto upper = V::fma(k, V::splat(-0x1.62e430p-1F), x);
+  const auto r = V::fma(k, lower_ln2, upper);
   const auto p = polynomial<V>(r, 0x1.fffffcp-2F, 0x1.555492p-3F, 0x1.5558b8p-5F, 0x1.1239aap-7F,
-                               0x1.6a4508p-10F);  // (e^r - 1 - r) / r^2, 2^-28
-  const auto y = V::splat(1.0F) + V::fma(r * r, p, r);
-  const auto k = V::sub(V::bits(t), V::bits(V::splat(kRoundToInteger)));
-  const auto half = V::template shr<1>(k);
-  return y * power_of_two<V>(half) * power_of_two<V>(V::sub(k, half));
+                               0x1.6a4508p-10F);  // 2^-28
+  const auto y = V::fma(r * r, p, r);
+  const auto one = V::splat(1.0F);
+  const auto high = one + y;
+  const auto lost = V::fma(k, lower_ln2, upper - r) + V::fma(r * r, p, r - y);
+  return {high, (y - (high - one)) + lost, V::sub(V::bits(t), V::bits(V::splat(kRoundToInteger)))};
+}
+
+template <class V>
+typename V::F exponential(typename V::F x) {
+  const auto power = natural_power<V>(x);
+  return power.scale(power.high);
 }
 
 // x = 2^e (1 + f), 1 + f in [sqrt(1/2), sqrt(2)); log x = e ln 2 + f - f^2/2 + f^3 p(f).
@@ -77,7 +98,8 @@ typename V::F logarithm(typename V::F x) {
 
   y = V::select(V::less(x, V::splat(kInf)), y, x + x);  // +inf and NaN
   const auto zero = V::splat(0.0F);
-  const auto outside = V::select(V::less(x, zero), V::splat(std::numeric_limits<float>::quiet_NaN()), V::splat(-kInf));
+  const auto outside = V::select(
+      V::less(x, zero), V::splat(std::numeric_limits<float>::quiet_NaN()), V::splat(-kInf));
   return V::select(V::less(x, V::splat(0x1p-149F)), outside, y);
 }
 
@@ -93,12 +115,24 @@ typename V::F hyperbolic_tangent(typename V::F x) {
   return with_sign_of<V>(x, V::select(V::less(a, V::splat(0.55F)), small, large));
 }
 
-// With e = exp(-|x|) neither side overflows, nor loses what is small.
+// 1 / (1 + e) or, for x < 0, e / (1 + e), with e = exp(-|x|): neither overflows, nor loses what is
+// small. The quotient is corrected for what was rounded away on the way.
 template <class V>
 typename V::F logistic(typename V::F x) {
+  const auto zero = V::splat(0.0F);
   const auto one = V::splat(1.0F);
-  const auto e = exponential<V>(V::splat(0.0F) - absolute<V>(x));
-  return V::select(V::less(x, V::splat(0.0F)), e, one) / (one + e);
+  const auto power = natural_power<V>(zero - absolute<V>(x));
+  const auto e = power.scale(power.high);
+  const auto e_lost = power.scale(power.low);
+  const auto negative = V::less(x, zero);
+  const auto over = V::select(negative, e, one);
+  const auto under = one + e;
+  const auto under_lost = (e - (under - one)) + e_lost;
+  const auto quotient = over / under;
+  const auto reciprocal = V::select(negative, one - quotient, quotient);  // 1 / under
+  auto lost = V::fma(zero - quotient, under, over) + V::select(negative, e_lost, zero);
+  lost = V::fma(zero - quotient, under_lost, lost);
+  return V::fma(lost, reciprocal, quotient);
 }
 
 template <class V>
@@ -119,43 +153,63 @@ typename V::F error_function(typename V::F x) {
 // In the order of UNARY_FUNCS.
 struct Identity {
   template <class V>
-  static typename V::F of(typename V::F x) { return x; }
+  static typename V::F of(typename V::F x) {
+    return x;
+  }
 };
 struct Relu {
   template <class V>
-  static typename V::F of(typename V::F x) { return maximum<V>(x, V::splat(0.0F)); }
+  static typename V::F of(typename V::F x) {
+    return maximum<V>(x, V::splat(0.0F));
+  }
 };
 struct Exp {
   template <class V>
-  static typename V::F of(typename V::F x) { return exponential<V>(x); }
+  static typename V::F of(typename V::F x) {
+    return exponential<V>(x);
+  }
 };
 struct Log {
   template <class V>
-  static typename V::F of(typename V::F x) { return logarithm<V>(x); }
+  static typename V::F of(typename V::F x) {
+    return logarithm<V>(x);
+  }
 };
 struct Sqrt {
   template <class V>
-  static typename V::F of(typename V::F x) { return V::sqrt(x); }
+  static typename V::F of(typename V::F x) {
+    return V::sqrt(x);
+  }
 };
 struct Rsqrt {
   template <class V>
-  static typename V::F of(typename V::F x) { return V::splat(1.0F) / V::sqrt(x); }
+  static typename V::F of(typename V::F x) {
+    return V::splat(1.0F) / V::sqrt(x);
+  }
 };
 struct Reciprocal {
   template <class V>
-  static typename V::F of(typename V::F x) { return V::splat(1.0F) / x; }
+  static typename V::F of(typename V::F x) {
+    return V::splat(1.0F) / x;
+  }
 };
 struct Tanh {
   template <class V>
-  static typename V::F of(typename V::F x) { return hyperbolic_tangent<V>(x); }
+  static typename V::F of(typename V::F x) {
+    return hyperbolic_tangent<V>(x);
+  }
 };
 struct Sigmoid {
   template <class V>
-  static typename V::F of(typename V::F x) { return logistic<V>(x); }
+  static typename V::F of(typename V::F x) {
+    return logistic<V>(x);
+  }
 };
 struct Abs {
   template <class V>
-  static typename V::F of(typename V::F x) { return absolute<V>(x); }
+  static typename V::F of(typename V::F x) {
+    return absolute<V>(x);
+  }
 };
 struct Neg {
   template <class V>
@@ -165,15 +219,21 @@ struct Neg {
 };
 struct Sin {
   template <class V>
-  static typename V::F of(typename V::F x) { return sine<V>(x, 0); }
+  static typename V::F of(typename V::F x) {
+    return sine<V>(x, 0);
+  }
 };
 struct Cos {
   template <class V>
-  static typename V::F of(typename V::F x) { return sine<V>(x, 1); }
+  static typename V::F of(typename V::F x) {
+    return sine<V>(x, 1);
+  }
 };
 struct Erf {
   template <class V>
-  static typename V::F of(typename V::F x) { return error_function<V>(x); }
+  static typename V::F of(typename V::F x) {
+    return error_function<V>(x);
+  }
 };
 
 }  // namespace

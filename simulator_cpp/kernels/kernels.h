@@ -101,9 +101,9 @@ struct DmaArgs {
 // Elements moved inside the tensor, for the byte counts.
 using DmaFn = std::int64_t (*)(const DmaArgs&);
 
-inline constexpr int kUnaryFuncs = 14;   // isa.table UNARY_FUNCS, same order; asserted on import
-inline constexpr int kBinaryFuncs = 6;   // BINARY_FUNCS
-inline constexpr int kReduceFuncs = 4;   // REDUCE_FUNCS
+inline constexpr int kUnaryFuncs = 14;  // isa.table UNARY_FUNCS, same order; asserted on import
+inline constexpr int kBinaryFuncs = 6;  // BINARY_FUNCS
+inline constexpr int kReduceFuncs = 4;  // REDUCE_FUNCS
 
 struct Kernels {
   const char* level;  // "scalar", "avx2", "avx512"

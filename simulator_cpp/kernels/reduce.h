@@ -77,9 +77,9 @@ void reduce_rows_of(const ReduceArgs& args, const View& src, float* out, int c, 
   const auto tail = V::tail(count - (N - 1) * V::kWidth);
   typename V::F acc[N];
   for (int v = 0; v < N; ++v) {
-    acc[v] = args.clear    ? V::splat(Op::kIdentity)
+    acc[v] = args.clear   ? V::splat(Op::kIdentity)
              : v == N - 1 ? V::load(out + v * V::kWidth, tail)
-                           : V::load(out + v * V::kWidth);
+                          : V::load(out + v * V::kWidth);
   }
   for (int r = 0; r < args.m; r += args.tile) {
     const float* row = src.at(r, c);

@@ -31,8 +31,8 @@ struct Reduced {
 // for trigonometric functions", 1983): of x * 2/pi only the bits worth less than 4 are computed.
 inline Reduced reduce_large(float x) {
   // 2/pi after the binary point, behind a word of zeros.
-  static constexpr std::uint32_t kTwoOverPi[] = {0,           0xA2F9836EU, 0x4E441529U, 0xFC2757D1U,
-                                                 0xF534DDC0U, 0xDB629599U, 0x3C439041U, 0xFE5163ABU};
+  static constexpr std::uint32_t kTwoOverPi[] = {
+      0, 0xA2F9836EU, 0x4E441529U, 0xFC2757D1U, 0xF534DDC0U, 0xDB629599U, 0x3C439041U, 0xFE5163ABU};
   std::uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
   const int exponent = static_cast<int>((bits >> 23) & 0xFF) - 150;  // x = mantissa * 2^exponent

@@ -31,9 +31,7 @@ struct Pair {
 
   static Tail tail(int n) { return {V::tail(n), V::tail(n - kHalf)}; }
   static F load(const float* p) { return {V::load(p), V::load(p + kHalf)}; }
-  static F load(const float* p, Tail t) {
-    return {V::load(p, t.lo), V::load(p + kHalf, t.hi)};
-  }
+  static F load(const float* p, Tail t) { return {V::load(p, t.lo), V::load(p + kHalf, t.hi)}; }
   static F load(const float* p, Tail t, F rest) {
     return {V::load(p, t.lo, rest.lo), V::load(p + kHalf, t.hi, rest.hi)};
   }

@@ -15,9 +15,7 @@ struct Axis {
   std::ptrdiff_t stride, tile_step;
   int tile, shift;
 
-  std::ptrdiff_t at(int i) const {
-    return (i >> shift) * tile_step + (i & (tile - 1)) * stride;
-  }
+  std::ptrdiff_t at(int i) const { return (i >> shift) * tile_step + (i & (tile - 1)) * stride; }
   // Equal distances all along, not only within a tile.
   bool uniform() const { return tile_step == stride * tile; }
   // How many indices from i on, before `end`, are a stride apart.
