@@ -83,7 +83,7 @@ Host::Round Host::step(const std::vector<Seat*>& seats) {
       round.progress |= step != Runner::Step::kBlocked;
       round.unfinished |= step != Runner::Step::kFinished;
       if (step == Runner::Step::kFinished) shared_.wake_all();
-      if (pacer_) pacer_->step(seat->runner.core());
+      if (pacer_) pacer_->spend(seat->runner.core().take_effort());
       if (poll_ != nullptr && step == Runner::Step::kPaused) (*poll_)();
     }
     give_back(*seat);
@@ -126,6 +126,7 @@ void Host::wait() {
   while (!parker_.wait(shared_.spin_ns, kSleep, ready)) {
     if (poll_ != nullptr) (*poll_)();
   }
+  if (poll_ != nullptr) (*poll_)();
   shared_.overlap.busy(side_);
 }
 

@@ -59,7 +59,7 @@ class Runner {
   // Whether the instruction that step() was blocked at can go on.
   bool ready(const Shared& shared) const;
   bool finished() const { return walker_.done(); }
-  const Core& core() const { return core_; }
+  Core& core() { return core_; }
 
  private:
   void post(Shared& shared) const;

@@ -125,8 +125,11 @@ RunReport Session::run(const RunRequest& request, const Poll& poll) {
                       {buffers->sram(), buffers->scratch(), request.args},
                       poll};
   const std::int64_t start = now_ns();
-  Outcome outcome = threaded ? run_threaded(launch, with_environment(request.threading))
-                             : run_sequential(launch, proof.has_value());
+  Threading threading = with_environment(request.threading);
+  // A short program is over before a thread is awake: calling one would only cost time.
+  if (threaded && threading.hand_over < 0 && !threads_pay(*proof)) threading.threads = 1;
+  Outcome outcome =
+      threaded ? run_threaded(launch, threading) : run_sequential(launch, proof.has_value());
   const std::int64_t wall_ns = now_ns() - start;
   give_back(std::move(buffers));
   return {threaded ? "threaded" : "sequential",

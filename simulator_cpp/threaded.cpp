@@ -22,6 +22,8 @@ using isa::Engine;
 // Waits are mostly shorter than this; sleeping and being woken costs about as much.
 constexpr std::int64_t kSpinNs = 100'000;
 constexpr auto kSleep = std::chrono::milliseconds(20);
+// What DMA and compute can overlap, at the least, for it to pay to wake threads.
+constexpr std::int64_t kWorthThreadsNs = 200'000;
 
 class ThreadedRun {
  public:
@@ -53,7 +55,14 @@ class ThreadedRun {
     } catch (const std::system_error&) {  // no more threads to be had
       workers_.clear();
     }
+    // A thread may still be about to drop the last offer; it is not worth waiting for.
+    if (hand_over_ < 0 && !all_idle()) workers_.clear();
+    while (!crew.caller().wait(0, kSleep, [&] { return all_idle(); })) launch_.poll();
     for (Worker* worker : workers_) worker->offer(shared_.spin_ns);
+  }
+
+  bool all_idle() const {
+    return std::ranges::all_of(workers_, [](const Worker* worker) { return worker->idle(); });
   }
 
   bool workers_are_ready(Crew& crew, std::int64_t executed) const {
@@ -85,7 +94,7 @@ class ThreadedRun {
         for (const std::uint8_t sem : op->waits) ++taken_[sem];
         core_.execute<false>(*op, walker_);
         for (const std::uint8_t sem : op->posts) ++posted_[sem];
-        pacer.step(core_);
+        pacer.spend(core_.take_effort());
       }
     } catch (...) {
       take_back_offers();
@@ -113,10 +122,7 @@ class ThreadedRun {
       workers_[i]->start([run_host, host = hosts_[i + 1].get()] { run_host(host); });
     }
     run_host(hosts_.front().get());
-    const auto all_idle = [&] {
-      return std::ranges::all_of(workers_, [](const Worker* worker) { return worker->idle(); });
-    };
-    while (!crew.caller().wait(shared_.spin_ns, kSleep, all_idle)) {
+    while (!crew.caller().wait(shared_.spin_ns, kSleep, [&] { return all_idle(); })) {
       try {
         launch_.poll();
       } catch (...) {
@@ -184,7 +190,7 @@ bool threads_pay(const Work& work) {
   // Rough rates; only the order of magnitude counts.
   const std::int64_t exec_ns = work.flops / 64 + work.exec_elements / 4 + 50 * work.instructions;
   const std::int64_t dma_ns = work.dma_bytes / 8 + 50 * work.instructions;
-  return std::min(exec_ns, dma_ns) > kSpinNs / 2;
+  return std::min(exec_ns, dma_ns) > kWorthThreadsNs;
 }
 
 Outcome run_threaded(const Launch& launch, Threading threading) {
