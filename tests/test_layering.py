@@ -30,7 +30,8 @@ LAYERS = {
     "driver": {"errors", "isa", "assembler", "frontend", "passes", "sim"},
     "golden": {"errors", "isa", "frontend", "driver", "sim"},
     "cli": {
-        "", "errors", "isa", "assembler", "frontend", "passes", "kernels", "sim", "driver", "golden",
+        "", "errors", "isa", "assembler", "frontend", "passes", "kernels", "sim", "driver",
+        "golden",
     },
     "": {"frontend"},
 }  # fmt: skip
