@@ -12,6 +12,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Clear,
     Group,
     Op,
+    Operand,
     Program,
     Region,
     Stmt,
@@ -76,15 +77,22 @@ class _Rewriter:
     def _gemm(self, op: Op) -> Op | None:
         if gemm_dims(op)[2] == 0:
             return None if accumulates(op) else _fill(op, 0.0)
-        for side, flag in ((0, "transpose_a"), (1, "transpose_b")):
-            src = op.srcs[side]
-            assert isinstance(src, Region)
-            source = self.flipped.get(src.buffer)
-            if source is not None and op.dst and source is not op.dst.buffer:
-                whole = Region.whole(source)
-                srcs = (whole, op.srcs[1]) if side == 0 else (op.srcs[0], whole)
-                op = replace(op, srcs=srcs, **{flag: not getattr(op, flag)})
-        return op
+        lhs, rhs = (self._unturned(src, op) for src in op.srcs)
+        return replace(
+            op,
+            srcs=(lhs, rhs),
+            transpose_a=op.transpose_a != (lhs is not op.srcs[0]),
+            transpose_b=op.transpose_b != (rhs is not op.srcs[1]),
+        )
+
+    def _unturned(self, src: Operand, op: Op) -> Operand:
+        """What `src` is the transpose of, if that is known; else itself."""
+        assert isinstance(src, Region)
+        assert op.dst is not None
+        source = self.flipped.get(src.buffer)
+        if source is None or source is op.dst.buffer:
+            return src
+        return Region.whole(source)
 
     def _binary(self, op: Op) -> Op:
         for side in (0, 1):
