@@ -20,11 +20,11 @@ from rich.text import Text
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
-from tileflow_tvm.kernels.gemm import gemm_bias_relu, gemm_bias_relu_reference
 from tvm.script import tirx as T
 from tvm.tirx import PrimFunc
 
 import tileflow_tvm as tf
+from tileflow_tvm.kernels.gemm import gemm_bias_relu, gemm_bias_relu_reference
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
 PIXELS, HIDDEN, NARROW, CLASSES = 64, 96, 40, 10

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from isa_interpreter import interpret
@@ -82,7 +84,7 @@ def test_live_buffers_do_not_overlap_and_rings_stand_alone():
     placed = plan_sram(gemm_relu(200, 96, 100), machine)
     chips = {r.buffer for op in placed.ops for r in op.regions if r.buffer.scope.on_chip}
     ranges = sorted((b.address, b.address + b.slots * bytes_of(b, machine)) for b in chips)
-    assert all(low_end <= high for (_, low_end), (high, _) in zip(ranges, ranges[1:], strict=False))
+    assert all(low_end <= high for (_, low_end), (high, _) in itertools.pairwise(ranges))
     assert ranges[-1][1] <= machine.sram_bytes
 
 
@@ -96,7 +98,7 @@ def temporaries(count: int, loc: Loc | None = None) -> Program:
     extents = (Extent(32), Extent(32))
     body = [Alloc(tile) for tile in tiles]
     body.append(load(Region.whole(tiles[0]), region(x, at, (32, 32))))
-    for here, there in zip(tiles, tiles[1:], strict=False):
+    for here, there in itertools.pairwise(tiles):
         body.append(unary(Region.whole(there), Region.whole(here), extents, "neg"))
     body.append(store(region(y, at, (32, 32)), Region.whole(tiles[-1])))
     return Program("chain", (x, y), (Loop(i, Affine(3), tuple(body)),), roles=("in", "out"))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from differential import check, matmul_bound
 from graphs import Approx, apply
+
 from tileflow_tvm.kernels.gemm import (
     gemm,
     gemm_bias_relu,

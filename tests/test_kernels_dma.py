@@ -7,9 +7,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from tileflow_tvm._sim import kernels
-
 from test_kernels_operands import LEVELS, TILES, Matrix, guarded, same_bits
+
+from tileflow_tvm._sim import kernels
 
 FILL = -7.25
 Dim = tuple[int, int, int, bool]
@@ -58,7 +58,7 @@ class Box:
         self.tensor, self.coords, self.dims = tensor, coords, dims
         self.rows = int(np.prod([d[0] for d in dims if not d[3]], dtype=np.int64))
         self.cols = int(np.prod([d[0] for d in dims if d[3]], dtype=np.int64))
-        order = [i for i, d in enumerate(dims) if not d[3]] + [i for i, d in enumerate(dims) if d[3]]
+        order = sorted(range(len(dims)), key=lambda i: dims[i][3])
         grid = np.indices([dims[i][0] for i in order]).reshape(len(order), self.rows * self.cols)
         place = np.tile(np.array(coords)[:, None], self.rows * self.cols)
         for i, index in zip(order, grid, strict=True):

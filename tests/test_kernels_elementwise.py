@@ -6,10 +6,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from test_kernels_operands import LEVELS, TILES, Matrix, kinds, random_matrix, same_bits
+
 from tileflow_tvm._sim import kernels
 from tileflow_tvm.isa.table import BINARY_FUNCS, OPERAND_MODES
-
-from test_kernels_operands import LEVELS, TILES, Matrix, kinds, random_matrix, same_bits
 
 
 def larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -7,14 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from test_kernels_operands import LEVELS, TILES, Matrix, kinds, random_matrix, same_bits
+
 from tileflow_tvm._sim import kernels
 from tileflow_tvm.isa.table import UNARY_FUNCS
-
-from test_kernels_operands import LEVELS, TILES, Matrix, kinds, random_matrix, same_bits
 
 Function = Callable[[np.ndarray], np.ndarray]
 
 MOST_ULP = 2.0
+
+SHAPES = [(1, 1), (1, 77), (45, 1), (13, 150), (70, 64), (33, 8), (0, 5)]
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -55,7 +57,8 @@ def sweep(step: int) -> np.ndarray:
 
 def near_multiples_of_half_pi() -> np.ndarray:
     """The floats next to k pi/2, where a sine or cosine is smallest for its argument."""
-    k = np.concatenate([np.arange(1, 84000), np.unique((2.0 ** np.arange(17, 52, 0.01)).astype(int))])
+    spread = np.unique((2.0 ** np.arange(17, 52, 0.01)).astype(int))
+    k = np.concatenate([np.arange(1, 84000), spread])
     nearest = (k * (math.pi / 2)).astype(np.float32)
     worst = np.ldexp(np.float32(16367173), [72])  # 2^-30 from a multiple, relative to pi/2
     return np.concatenate([nearest, np.nextafter(nearest, np.float32(0)), -nearest, worst])
@@ -170,7 +173,7 @@ def test_signs_of_zero_and_limits(level: str) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("tile", TILES)
-@pytest.mark.parametrize(("m", "n"), [(1, 1), (1, 77), (45, 1), (13, 150), (70, 64), (33, 8), (0, 5)])
+@pytest.mark.parametrize(("m", "n"), SHAPES)
 @pytest.mark.parametrize("name", ["identity", "exp", "sin"])
 def test_every_place_of_the_operands(level: str, tile: int, m: int, n: int, name: str) -> None:
     rng = np.random.default_rng(m * 1000 + n)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_kernels_operands import LEVELS, TILES, Matrix, kinds, random_matrix
+
 from tileflow_tvm._sim import kernels
 
-from test_kernels_operands import LEVELS, TILES, Matrix, kinds, random_matrix
+UNIT_SHAPES = [(1, 50, 70), (50, 1, 70), (9, 40, 1), (1, 1, 45), (1, 50, 1)]
 
 
 def fused(acc: np.ndarray, lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
@@ -65,12 +67,10 @@ def test_gemm_of_transposed_operands(
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("tile", [8, 32])
-@pytest.mark.parametrize(("m", "n", "k"), [(1, 50, 70), (50, 1, 70), (9, 40, 1), (1, 1, 45), (1, 50, 1)])
+@pytest.mark.parametrize(("m", "n", "k"), UNIT_SHAPES)
 @pytest.mark.parametrize("ta", [True, False])
 @pytest.mark.parametrize("tb", [True, False])
-def test_gemm_of_vectors(
-    level: str, tile: int, m: int, n: int, k: int, ta: bool, tb: bool
-) -> None:
+def test_gemm_of_vectors(level: str, tile: int, m: int, n: int, k: int, ta: bool, tb: bool) -> None:
     rng = np.random.default_rng(m + 1000 * n + 1000000 * k)
     lhs_shape = (k, m) if ta else (m, k)
     rhs_shape = (n, k) if tb else (k, n)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+
 from tileflow_tvm._sim import kernels
 
 LEVELS = kernels.levels()
@@ -39,7 +40,8 @@ def same_bits(actual: np.ndarray, expected: np.ndarray) -> None:
     differ &= ~(np.isnan(actual) & np.isnan(expected))
     if differ.any():
         at = tuple(int(i) for i in np.argwhere(differ)[0])
-        pytest.fail(f"{int(differ.sum())} differ, first at {at}: {actual[at]!r}, not {expected[at]!r}")
+        what = f"{actual[at]!r}, not {expected[at]!r}"
+        pytest.fail(f"{int(differ.sum())} differ, first at {at}: {what}")
 
 
 @dataclass

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from tileflow_tvm._sim import kernels
-from tileflow_tvm.isa.table import REDUCE_FUNCS
-
 from test_kernels_elementwise import larger, smaller
 from test_kernels_operands import LEVELS, TILES, Matrix, kinds, random_matrix
+
+from tileflow_tvm._sim import kernels
+from tileflow_tvm.isa.table import REDUCE_FUNCS
 
 Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
