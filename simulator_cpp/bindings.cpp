@@ -22,10 +22,18 @@ namespace {
 
 constexpr std::int64_t kNsBetweenSignalChecks = 50'000'000;
 
-// Lets Python handle Ctrl-C while the interpreter lock is released.
+// Lets Python handle Ctrl-C while the interpreter lock is released. Python does so in its main
+// thread only; others need not compete for the lock.
 class SignalPoll {
  public:
+  SignalPoll() {
+    const py::module_ threading = py::module_::import("threading");
+    handles_signals_ =
+        threading.attr("get_ident")().equal(threading.attr("main_thread")().attr("ident"));
+  }
+
   void operator()() {
+    if (!handles_signals_) return;
     const std::int64_t now = now_ns();
     if (now - last_ < kNsBetweenSignalChecks) return;
     last_ = now;
@@ -34,6 +42,7 @@ class SignalPoll {
   }
 
  private:
+  bool handles_signals_;
   std::int64_t last_ = now_ns();
 };
 
@@ -91,7 +100,7 @@ void check_apart(const Program& program, const std::vector<float*>& args) {
   }
 }
 
-std::vector<float*> memories_of(const Program& program, const py::sequence& arrays) {
+std::vector<float*> memories_of(const Program& program, const py::tuple& arrays) {
   if (arrays.size() != program.args.size()) {
     throw Fault(FaultKind::kCall, "the program takes " + std::to_string(program.args.size()) +
                                       " arrays, not " + std::to_string(arrays.size()));
@@ -139,9 +148,10 @@ py::dict stats_of(const Program& program, const RunReport& report) {
   return stats;
 }
 
-py::dict run(Session& session, const py::sequence& arrays, std::vector<std::int64_t> scalars,
+py::dict run(Session& session, const py::sequence& given, std::vector<std::int64_t> scalars,
              const std::string& engine, const std::string& level, bool verify, int threads,
              std::int64_t hand_over) {
+  const py::tuple arrays(given);  // keeps them alive, whatever becomes of the sequence
   const RunRequest request{.args = memories_of(session.program(), arrays),
                            .scalars = std::move(scalars),
                            .engine = engine_named(engine),

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -45,8 +46,8 @@ class Core {
   }
 
   const Counters& counters() const { return counters_; }
-  // Grows with the time that instructions take: about one a nanosecond.
-  std::int64_t effort() const { return effort_; }
+  // What instructions took since the last call: about one a nanosecond.
+  std::int64_t take_effort() { return std::exchange(effort_, 0); }
 
   // Called by the resolver.
   void operator()(const GemmUse& use);

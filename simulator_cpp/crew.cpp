@@ -31,7 +31,6 @@ Worker::Worker(Parker& caller) : caller_(caller) {
 }
 
 void Worker::offer(std::int64_t spin_ns) {
-  while (!idle()) relax_cpu();  // a taken-back offer is being dropped at this moment
   spin_ns_.store(spin_ns, std::memory_order_relaxed);
 #ifdef __linux__
   if (sched_getaffinity(0, sizeof processors_, &processors_) != 0) CPU_ZERO(&processors_);

@@ -24,7 +24,7 @@ class Worker {
   explicit Worker(Parker& caller);
 
   // Caller's side.
-  void offer(std::int64_t spin_ns);
+  void offer(std::int64_t spin_ns);  // only where idle()
   bool accepted() const { return state_.load(std::memory_order_acquire) == kAccepted; }
   void start(std::function<void()> work);  // only after accepted(); `work` does not throw
   void take_back();                        // an offer that was not started

@@ -8,8 +8,6 @@ namespace tileflow {
 namespace {
 
 constexpr int kBits = 64;
-// A shadow's pages are too few for more.
-constexpr std::int64_t kMostBytes = std::int64_t{1} << 47;
 
 void set_bits(std::vector<std::uint64_t>& bits, std::int64_t lo, std::int64_t hi) {
   for (std::int64_t word = lo / kBits; word * kBits < hi; ++word) {
@@ -31,7 +29,7 @@ DramMap::DramMap(const Program& program) : program_(program), memories_(program.
     const isa::Role role = scratch ? isa::Role::kOut : program.args[i].role;
     const bool has_history =
         role == isa::Role::kOut ? memory.loaded : memory.loaded && memory.stored;
-    if ((has_history || role == isa::Role::kOut) && bytes > kMostBytes) {
+    if ((has_history || role == isa::Role::kOut) && bytes > Shadow::kMostBytes) {
       throw Fault(FaultKind::kVerify, (scratch ? std::string("the scratch memory")
                                                : "argument '" + program.args[i].name + "'") +
                                           " is too large to verify");

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "core.h"
 #include "verify.h"
 
 namespace tileflow {
@@ -12,10 +11,11 @@ class Pacer {
  public:
   explicit Pacer(const Poll& poll) : poll_(poll) {}
 
-  // After an instruction.
-  void step(const Core& core) {
-    if (core.effort() - polled_at_ < kEffortBetweenPolls) return;
-    polled_at_ = core.effort();
+  // After instructions that took this effort.
+  void spend(std::int64_t effort) {
+    spent_ += effort;
+    if (spent_ < kEffortBetweenPolls) return;
+    spent_ = 0;
     poll_();
   }
 
@@ -23,7 +23,7 @@ class Pacer {
   static constexpr std::int64_t kEffortBetweenPolls = 1 << 20;  // below a millisecond
 
   const Poll& poll_;
-  std::int64_t polled_at_ = 0;
+  std::int64_t spent_ = 0;  // since the last poll
 };
 
 }  // namespace tileflow

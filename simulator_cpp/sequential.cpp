@@ -48,7 +48,7 @@ Outcome run(const Launch& launch) {
     if constexpr (kChecked) tokens.wait(*op, walker);
     core.execute<kChecked>(*op, walker);
     if constexpr (kChecked) tokens.post(*op);
-    pacer.step(core);
+    pacer.spend(core.take_effort());
   }
   return {core.counters()};
 }

@@ -42,15 +42,6 @@ std::optional<Conflict> Shadow::visit(std::int64_t lo, std::int64_t hi, const Ac
   return std::nullopt;
 }
 
-// The index of the segment that begins at `at`, made from segment `near` that contains it.
-std::size_t Shadow::split(Page& page, std::size_t near, std::uint32_t at) {
-  if (page[near].begin == at) return near;
-  Segment upper = page[near];
-  upper.begin = at;
-  page.insert(page.begin() + static_cast<std::ptrdiff_t>(near) + 1, upper);
-  return near + 1;
-}
-
 template <bool kWrite>
 std::optional<Conflict> Shadow::check(const Segment& segment, const Access& access) {
   using enum Conflict::Kind;
@@ -76,49 +67,65 @@ std::optional<Conflict> Shadow::visit_page(std::int64_t index, std::uint32_t lo,
                                            const Access& access) {
   Page& page = this->page(index);
   const auto after = std::ranges::upper_bound(page, lo, {}, &Segment::begin);
-  std::size_t first = static_cast<std::size_t>(after - page.begin()) - 1;
-  const auto end_of_segment = [&](std::size_t i) {
-    return i + 1 < page.size() ? page[i + 1].begin : std::numeric_limits<std::uint32_t>::max();
-  };
+  const std::size_t first = static_cast<std::size_t>(after - page.begin()) - 1;
   std::size_t last = first;  // one after the last segment touched
   do {
     auto conflict = check<kWrite>(page[last], access);
     if (conflict) [[unlikely]] {
       conflict->lo = std::max(lo, page[last].begin);
-      conflict->hi = std::min(hi, end_of_segment(last));
+      conflict->hi = std::min(hi, end_of(page, last));
       return conflict;
     }
     ++last;
-  } while (end_of_segment(last - 1) < hi);
+  } while (end_of(page, last - 1) < hi);
 
-  // Cut at both ends, so that [first, last) is exactly [lo, hi).
-  const std::size_t begin = split(page, first, lo);
-  last += begin - first;
-  first = begin;
-  const std::uint32_t page_end = static_cast<std::uint32_t>(std::min<std::int64_t>(
-      std::int64_t{1} << page_shift_, std::numeric_limits<std::uint32_t>::max()));
-  if (end_of_segment(last - 1) > hi && hi < page_end) split(page, last - 1, hi);
-
-  if constexpr (kWrite) {
-    page[first] = {
-        .begin = lo, .writer = static_cast<std::int8_t>(access.engine), .written = access.stamp};
-    page.erase(page.begin() + static_cast<std::ptrdiff_t>(first) + 1,
-               page.begin() + static_cast<std::ptrdiff_t>(last));
-    last = first + 1;
+  // Mostly an access meets the very bytes of an earlier one.
+  if (last == first + 1 && page[first].begin == lo && end_of(page, first) == hi) [[likely]] {
+    note<kWrite>(page[first], access);
   } else {
-    for (std::size_t i = first; i < last; ++i) page[i].reads[access.engine] = access.stamp;
+    note_pieces<kWrite>(page, first, last, lo, hi, access);
   }
+  return std::nullopt;
+}
+
+template <bool kWrite>
+void Shadow::note(Segment& segment, const Access& access) {
+  if constexpr (kWrite) {
+    segment = {.begin = segment.begin,
+               .writer = static_cast<std::int8_t>(access.engine),
+               .written = access.stamp};
+  } else {
+    segment.reads[access.engine] = access.stamp;
+  }
+}
+
+// [lo, hi) is inside segments [first, last).
+template <bool kWrite>
+void Shadow::note_pieces(Page& page, std::size_t first, std::size_t last, std::uint32_t lo,
+                         std::uint32_t hi, const Access& access) {
+  const auto at = [&](std::size_t i) { return page.begin() + static_cast<std::ptrdiff_t>(i); };
+  if (page[first].begin < lo) {
+    page.insert(at(first + 1), page[first]);
+    page[++first].begin = lo;
+    ++last;
+  }
+  if (end_of(page, last - 1) > hi) {
+    page.insert(at(last), page[last - 1]);
+    page[last].begin = hi;
+  }
+  if constexpr (kWrite) {
+    page.erase(at(first + 1), at(last));
+    last = first + 1;
+  }
+  for (std::size_t i = first; i < last; ++i) note<kWrite>(page[i], access);
 
   // Join equal neighbours, the ones outside included.
-  const std::size_t from = first > 0 ? first - 1 : 0;
-  const std::size_t to = std::min(last + 1, page.size());
-  std::size_t kept = from;
-  for (std::size_t i = from + 1; i < to; ++i) {
+  std::size_t kept = first > 0 ? first - 1 : 0;
+  const std::size_t end = std::min(last + 1, page.size());
+  for (std::size_t i = kept + 1; i < end; ++i) {
     if (!page[i].same_history(page[kept])) page[++kept] = page[i];
   }
-  page.erase(page.begin() + static_cast<std::ptrdiff_t>(kept) + 1,
-             page.begin() + static_cast<std::ptrdiff_t>(to));
-  return std::nullopt;
+  page.erase(at(kept + 1), at(end));
 }
 
 template std::optional<Conflict> Shadow::visit<false>(std::int64_t, std::int64_t, const Access&);
@@ -132,8 +139,7 @@ std::optional<std::int64_t> Shadow::first_unwritten(std::int64_t lo, std::int64_
     if (page.empty()) return std::max(lo, start);
     for (std::size_t i = 0; i < page.size(); ++i) {
       const std::int64_t begin = start + page[i].begin;
-      const std::int64_t end = i + 1 < page.size() ? start + page[i + 1].begin
-                                                   : start + (std::int64_t{1} << page_shift_);
+      const std::int64_t end = start + end_of(page, i);
       if (page[i].writer == kNobody && begin < hi && end > lo) return std::max(lo, begin);
     }
   }

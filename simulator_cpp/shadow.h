@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -51,7 +50,9 @@ struct Conflict {
 // A memory as intervals of bytes with the same history: sorted, in pages.
 class Shadow {
  public:
-  // `written`: whether the memory has a value from the start.
+  static constexpr std::int64_t kMostBytes = std::int64_t{1} << 46;
+
+  // `written`: whether the memory has a value from the start. At most kMostBytes.
   Shadow(std::int64_t bytes, bool written);
 
   std::optional<Conflict> read(std::int64_t lo, std::int64_t hi, const Access& access) {
@@ -87,8 +88,15 @@ class Shadow {
                                      const Access& access);
   template <bool kWrite>
   static std::optional<Conflict> check(const Segment& segment, const Access& access);
-  static std::size_t split(Page& page, std::size_t near, std::uint32_t at);
+  template <bool kWrite>
+  static void note(Segment& segment, const Access& access);
+  template <bool kWrite>
+  void note_pieces(Page& page, std::size_t first, std::size_t last, std::uint32_t lo,
+                   std::uint32_t hi, const Access& access);
 
+  std::uint32_t end_of(const Page& page, std::size_t segment) const {
+    return segment + 1 < page.size() ? page[segment + 1].begin : std::uint32_t{1} << page_shift_;
+  }
   Page& page(std::int64_t index);
 
   std::int64_t bytes_;
