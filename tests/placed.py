@@ -80,9 +80,7 @@ def gemm_relu(m: int, n: int, k: int, rows: int = 64, hoisted: bool = False) -> 
     ))  # fmt: skip
     outer = Loop(i, Affine(-(-m // rows)), (*allocs["c"], along_k, epilogue))
     top = (Alloc(a), Alloc(b), Alloc(c)) if hoisted else ()
-    return Program(
-        "gemm_relu", (a_all, b_all, c_all), (*top, outer), roles=("in", "in", "out")
-    )
+    return Program("gemm_relu", (a_all, b_all, c_all), (*top, outer), roles=("in", "in", "out"))
 
 
 def two_stages(m: int, n: int) -> Program:

@@ -30,12 +30,15 @@ def _param(match: re.Match[str]) -> str:
 
 def map_block(params: str, value: str, loops: str = "4, 5") -> str:
     """C[vi, vj] = value, on the line that is marked."""
-    return block_func(params, f"""
+    return block_func(
+        params,
+        f"""
 for i, j in T.grid({loops}):
     with T.sblock("c"):
         vi, vj = T.axis.remap("SS", [i, j])
         C[vi, vj] = {value}{MARK}
-""")
+""",
+    )
 
 
 def at_header(source: str) -> str:

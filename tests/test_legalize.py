@@ -115,23 +115,34 @@ def test_a_drawing_of_a_long_line_shows_what_matters() -> None:
 def test_lets_that_grow_too_large_are_refused(steps: int, value: str) -> None:
     lets = [f"x{i + 1}: T.let = {value.format(f'x{i}')}" for i in range(steps)]
     body = "\n".join(f"        {let}" for let in lets)
-    source = block_func("A(4,), C(4,)", f"""
+    source = block_func(
+        "A(4,), C(4,)",
+        f"""
 for i in range(4):
     with T.sblock("c"):
         vi = T.axis.spatial(4, i)
         x0: T.let = A[vi]
 {body}
         C[vi] = x{steps}
-""")
+""",
+    )
     with pytest.raises(KernelError, match="more than 200 levels or 20000 nodes"):
         legalize(load_source(source), MACHINE)
 
 
 def test_long_sums_are_accepted(rng: np.random.Generator) -> None:
     terms = " + ".join(["A[vi]"] * 100)
-    check_lift(load_source(block_func("A(4,), C(4,)", f"""
+    check_lift(
+        load_source(
+            block_func(
+                "A(4,), C(4,)",
+                f"""
 for i in range(4):
     with T.sblock("c"):
         vi = T.axis.spatial(4, i)
         C[vi] = {terms}
-""")), rng)
+""",
+            )
+        ),
+        rng,
+    )

@@ -247,7 +247,8 @@ def test_conditions_that_are_always_the_same(rng: np.random.Generator) -> None:
                 vi, vj = T.axis.remap("SS", [i, j])
                 if vi * 9 + vj < 54:
                     Y[vi, vj] = T.if_then_else(
-                        vj < 9, T.exp(A[vi, vj]), T.Select(vi >= 0, A[vi, vj], T.float32(0)))
+                        vj < 9, T.exp(A[vi, vj]), T.Select(vi >= 0, A[vi, vj], T.float32(0))
+                    )
                 else:
                     Y[vi, vj] = T.float32(1)
 

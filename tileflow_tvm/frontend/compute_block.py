@@ -176,4 +176,3 @@ def _accumulation(target: Access, value: Expr) -> tuple[str, Expr] | None:
     if term is None or target in accesses(term):
         return None
     return COMBINERS[value.func], term
-

@@ -233,9 +233,7 @@ class ExprReader:
         return Apply(func, args, self._places.of(node))
 
 
-def choice(
-    large: Expr, small: Expr, yes: Expr, no: Expr
-) -> tuple[str, tuple[Expr, Expr]] | None:
+def choice(large: Expr, small: Expr, yes: Expr, no: Expr) -> tuple[str, tuple[Expr, Expr]] | None:
     """`large > small ? yes : no` (or >=) as a maximum or minimum of the same value, NaN
     included; None where it is none.
 

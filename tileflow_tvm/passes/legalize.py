@@ -1,10 +1,10 @@
 """`legalize`: what of the compute level is accepted, in one normal form.
 
-    for io, ii, j in T.grid(4, 8, 50):                    for i_loop, j_loop in T.grid(32, 50):
-        with T.sblock("y"):                                   with T.sblock("y"):
-            i = T.axis.spatial(32, io * 8 + ii)    ->             i, j = T.axis.remap("SS", ...)
-            j, u = T.axis.remap("SS", [j, u])                     Y[i, j] = X[i, j] * T.float32(2)
-            Y[i, j + u * 50] = X[i, j] * T.float32(2)
+for io, ii, j in T.grid(4, 8, 50):                    for i_loop, j_loop in T.grid(32, 50):
+    with T.sblock("y"):                                   with T.sblock("y"):
+        i = T.axis.spatial(32, io * 8 + ii)    ->             i, j = T.axis.remap("SS", ...)
+        j, u = T.axis.remap("SS", [j, u])                     Y[i, j] = X[i, j] * T.float32(2)
+        Y[i, j + u * 50] = X[i, j] * T.float32(2)
 """
 
 from __future__ import annotations

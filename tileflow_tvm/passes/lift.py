@@ -1,10 +1,10 @@
 """`lift`: blocks of scalar expressions to operations on whole tensors.
 
-    for i, j, k in T.grid(33, 40, 64):
-        with T.sblock("mm"): ...; C[i, j] = C[i, j] + A[i, k] * B[j, k]     T.tf.gemm(C, A, B, tb)
-    for i, j in T.grid(33, 40):                                         ->  T.tf.binary(t, C, b,
-        with T.sblock("y"):                                                     add, full row)
-            Y[i, j] = T.exp(C[i, j] + b[j])                                 T.tf.unary(Y, t, exp)
+for i, j, k in T.grid(33, 40, 64):
+    with T.sblock("mm"): ...; C[i, j] = C[i, j] + A[i, k] * B[j, k]     T.tf.gemm(C, A, B, tb)
+for i, j in T.grid(33, 40):                                         ->  T.tf.binary(t, C, b,
+    with T.sblock("y"):                                                     add, full row)
+        Y[i, j] = T.exp(C[i, j] + b[j])                                 T.tf.unary(Y, t, exp)
 """
 
 from __future__ import annotations
