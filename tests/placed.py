@@ -83,23 +83,26 @@ def gemm_relu(m: int, n: int, k: int, rows: int = 64, hoisted: bool = False) -> 
     return Program("gemm_relu", (a_all, b_all, c_all), (*top, outer), roles=("in", "in", "out"))
 
 
+def stage(src: Buffer, dst: Buffer, func: str) -> Loop:
+    """dst = func(src), a row of tiles at a time."""
+    m, n = src.shape
+    i, tile = Var("i"), grid("t", (32, -(-n // 32) * 32))
+    box = (32, tile.shape[1])
+    at = (Affine.of(i) * 32, 0)
+    extents = (clipped(32, m, i, 32), Extent(n))
+    return Loop(i, Affine(-(-m // 32)), (
+        Alloc(tile),
+        load(Region.whole(tile), region(src, at, box)),
+        unary(Region.whole(tile), Region.whole(tile), extents, func),
+        store(region(dst, at, box), Region.whole(tile)),
+    ))  # fmt: skip
+
+
 def two_stages(m: int, n: int) -> Program:
     """T = relu(X); Y = -T, through T in DRAM scratch."""
     x = Buffer("X", (m, n), scope=Scope.DRAM, param=0)
     y = Buffer("Y", (m, n), scope=Scope.DRAM, param=1)
     t = Buffer("T", (m, n), scope=Scope.DRAM)
-
-    def stage(src: Buffer, dst: Buffer, func: str) -> Loop:
-        i, tile = Var("i"), grid("t", (32, -(-n // 32) * 32))
-        box = (32, tile.shape[1])
-        at = (Affine.of(i) * 32, 0)
-        extents = (clipped(32, m, i, 32), Extent(n))
-        return Loop(i, Affine(-(-m // 32)), (
-            Alloc(tile),
-            load(Region.whole(tile), region(src, at, box)),
-            unary(Region.whole(tile), Region.whole(tile), extents, func),
-            store(region(dst, at, box), Region.whole(tile)),
-        ))  # fmt: skip
 
     body = (Alloc(t), stage(x, t, "relu"), stage(t, y, "neg"))
     return Program("two_stages", (x, y), body, roles=("in", "out"))

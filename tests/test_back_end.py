@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from isa_interpreter import interpret
-from placed import gemm_relu, grid, load, region, store, two_stages, unary
+from placed import gemm_relu, grid, load, region, stage, store, two_stages, unary
 
 from tileflow_tvm.errors import KernelError, Loc
 from tileflow_tvm.frontend.tile_ir import (
@@ -160,6 +160,20 @@ def test_too_few_semaphores_is_refused_with_who_holds_them():
     with pytest.raises(KernelError, match="more than the machine's 2 semaphores") as caught:
         build(gemm_relu(64, 64, 64), MACHINE.replace(semaphores=2))
     assert any("->" in note for note in caught.value.notes)
+
+
+def test_a_long_program_uses_its_semaphores_again():
+    """Forty stages through two tensors in DRAM."""
+    x = Buffer("X", (70, 45), scope=Scope.DRAM, param=0)
+    y = Buffer("Y", (70, 45), scope=Scope.DRAM, param=1)
+    temps = [Buffer(f"T{n}", (70, 45), scope=Scope.DRAM) for n in range(39)]
+    chain = [x, *temps, y]
+    body = [Alloc(temp) for temp in temps]
+    body += [stage(src, dst, "neg") for src, dst in itertools.pairwise(chain)]
+    program = build(Program("long", (x, y), tuple(body), roles=("in", "out")))
+    data = normal(70, 45)
+    (got,) = agree(program, data)
+    np.testing.assert_array_equal(got, data)
 
 
 def test_a_ring_has_as_many_tokens_as_slots_and_posts_match_waits():

@@ -164,8 +164,9 @@ def _merge(handovers: list[_HandOver]) -> list[_HandOver]:
 class _Semaphores:
     """Numbers the hand-overs and writes them onto the operations.
 
-    At the end of a top-level statement every semaphore is back at its initial count, so the
-    next one can use it for another hand-over between the same engines with the same count.
+    At the end of a top-level statement every semaphore that it uses is back at its initial
+    count, so another one can use it for a hand-over between the same engines with the same
+    count; and so can a hand-over between top-level statements, from its post to its wait.
     """
 
     machine: Machine
@@ -178,14 +179,16 @@ class _Semaphores:
     def attach_root(
         self, children: list[Stmt | _Block], handovers: list[_HandOver]
     ) -> tuple[Stmt, ...]:
-        numbered = [(handover, self._take(handover)) for handover in handovers]
-        held = set(self.busy)
+        numbered: list[tuple[_HandOver, int]] = []
+        for handover in sorted(handovers, key=lambda h: (h.after, h.before)):
+            self.busy = {number for old, number in numbered if old.before > handover.after}
+            numbered.append((handover, self._take(handover)))
 
-        def child(stmt: Stmt | _Block) -> Stmt:
-            self.busy = set(held)
+        def child(index: int, stmt: Stmt | _Block) -> Stmt:
+            self.busy = {number for h, number in numbered if h.after < index < h.before}
             return self._attach_loop(stmt) if isinstance(stmt, _Block) else stmt
 
-        return _write([child(stmt) for stmt in children], numbered)
+        return _write([child(index, stmt) for index, stmt in enumerate(children)], numbered)
 
     def _attach_loop(self, block: _Block) -> Loop:
         numbered = [(handover, self._take(handover)) for handover in block.handovers]
