@@ -101,8 +101,8 @@ void DramMap::check_outputs() const {
     for (std::size_t d = arg.shape.size(); d-- > 0; rest /= arg.shape[d]) {
       index = std::to_string(rest % arg.shape[d]) + (index.empty() ? "" : ", ") + index;
     }
-    throw Fault(FaultKind::kVerify,
-                "output '" + arg.name + "': no instruction stores element [" + index + "]");
+    throw Fault(FaultKind::kVerify, "output '" + arg.name + "': no instruction stores element [" +
+                                        index + "]; every element of an output has to be stored");
   }
 }
 

@@ -106,7 +106,7 @@ STATEMENTS = {
 }  # fmt: skip
 
 PRIMITIVES = {
-    "unknown": ("T.tf.gelu(t)", "no attribute 'gelu'", ""),
+    "unknown": ("T.tf.gelu(t)", "T.tf has no 'gelu'; did you mean 'relu'", ""),
     "unknown_keyword": ("T.tf.load(t, A[0:32, 0:64], fil=1.0)", "no keyword 'fil'", ""),
     "missing_operand": ("T.tf.gemm(t)", "takes dst, lhs, rhs", ""),
     "load_from_nowhere": ("T.tf.load(t)", "takes dst, src", ""),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from isa_interpreter import interpret
 from tvm.script import tirx as T
 from tvm.tirx import PrimFunc
 
+from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.read import read
 from tileflow_tvm.frontend.tile_ir import Affine, Alloc, Extent, Op, Program, Scope, walk
 from tileflow_tvm.isa.machine import Machine
@@ -451,17 +454,18 @@ def test_the_last_iteration_counts_after_a_loop():
     assert_close(run(kernel, a)[0], -np.exp(a[64:]))
 
 
-def test_fill_is_data_in_front_of_a_tensor():
+def test_a_slice_that_begins_in_front_of_a_tensor_is_refused():
     @T.prim_func
     def kernel(A: T.Buffer((40,), "float32"), C: T.Buffer((41,), "float32")):
         t = T.alloc_buffer((48,))
         T.tf.load(t, A[-1:47], fill=7.0)
-        T.tf.neg(t)
         T.tf.store(C[0:48], t)
 
-    a = normal(40)
-    (c,) = run(kernel, a)
-    np.testing.assert_array_equal(c, -np.concatenate([[np.float32(7)], a]))
+    with pytest.raises(KernelError, match=r"\[-1 : \+48\] begins in front of") as caught:
+        inferred(kernel)
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    assert "T.tf.load(t, A[-1" in lines[caught.value.loc.line - 1]
+    assert "begin at 0 or later" in caught.value.hint
 
 
 def test_an_empty_tensor():

@@ -106,7 +106,10 @@ def test_every_element_of_an_output_is_stored(more):
         assert core(output(shape, more)).verify([]) > 0
     for shape, missing in (("9, 11", "0, 8"), ("9, 8", "8, 0"), ("8, 9", "0, 8")):
         fault = refusal(output(shape, more))
-        assert fault.message == f"output 'Y': no instruction stores element [{missing}]"
+        assert fault.message == (
+            f"output 'Y': no instruction stores element [{missing}]; "
+            "every element of an output has to be stored"
+        )
         assert fault.pc is None
     assert "'Y': no instruction stores element [0, 0]" in refusal(ARGS).message
 

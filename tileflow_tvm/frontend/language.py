@@ -9,6 +9,7 @@ in place: `T.tf.relu(x)`, `T.tf.add(x, y)`.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 from collections.abc import Callable
@@ -31,6 +32,13 @@ _FLOATS = ("fill", "value", "scale", "bias")
 
 class TileflowNamespace:
     """What `T.tf` is: the primitives of `ops.OPS`, their shorter names, and `pipelined`."""
+
+    def __getattr__(self, name: str) -> Any:
+        near = difflib.get_close_matches(name, vars(self), 1)
+        also = (
+            f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(vars(self)))}"
+        )
+        raise AttributeError(f"T.tf has no {name!r}; {also}")
 
 
 def register() -> TileflowNamespace:

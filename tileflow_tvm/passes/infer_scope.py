@@ -221,7 +221,9 @@ class _Walker:
             before = high is not None and high + size <= 0
             if dim and size and (past or before):
                 raise self._outside(region, axis, op, "never meets")
-            if not labels[axis] and (clip or low is None or low < 0):
+            if low is not None and low < 0:
+                raise self._outside(region, axis, op, "begins in front of")
+            if not labels[axis] and (clip or low is None):
                 raise self._outside(region, axis, op, "may leave")
             clips.append(clip)
         return clips
@@ -232,8 +234,10 @@ class _Walker:
             f"{op.name}: index [{show(start)} : +{region.shape[axis]}] {what} dimension {axis} of "
             f"'{buffer.name}' {buffer.shape}",
             loc=op.loc, notes=allocated(buffer),
-            hint="give the block a unit dimension for it, which is clipped" if what == "may leave"
-            else "check the slice's start against the tensor's shape",
+            hint={
+                "may leave": "give the block a unit dimension for it, which is clipped",
+                "begins in front of": "only the end is clipped; begin at 0 or later",
+            }.get(what, "check the slice's start against the tensor's shape"),
         )  # fmt: skip
 
     def _check_first(self, op: Op, var: Var, clips: dict[str, Dim], labels: Labels) -> None:
