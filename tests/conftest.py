@@ -24,6 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sweep: long; runs where -m names it (make sweep)")
+    # Short programs are to run in several threads as well, from their first instruction on.
+    os.environ.setdefault("TILEFLOW_HAND_OVER", "0")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
