@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import zlib
 
 import hypothesis
@@ -26,6 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sweep: long; runs where -m names it (make sweep)")
     # Short programs are to run in several threads as well, from their first instruction on.
     os.environ.setdefault("TILEFLOW_HAND_OVER", "0")
+    # A job that a shell put into the background ignores Ctrl-C, and so would what tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

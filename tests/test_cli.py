@@ -287,7 +287,10 @@ class TestEnds:
         process = start("compile", "slow.py", cwd=tmp_path)
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGINT)
-        _, shown = process.communicate(timeout=60)
+        try:
+            _, shown = process.communicate(timeout=60)
+        finally:
+            process.kill()
         assert process.returncode == 130
         assert shown == "interrupted\n"
 
