@@ -23,8 +23,8 @@ inline void unroll(Function f) {
   }(std::make_integer_sequence<int, static_cast<int>(N)>());
 }
 
-constexpr int kLine = 16;         // floats of a cache line
 constexpr int kPanelDepth = 256;  // k of a packed panel; a multiple of every tile
+constexpr int kLhsAtOnce = 2048;  // floats of lhs that stay in the first-level cache with panels
 
 template <class V>
 struct Gemm {
@@ -35,7 +35,6 @@ struct Gemm {
   static constexpr int kRows = V::kRegisters >= 32 ? 8 : 6;
   static constexpr int kCols = 2 * kWidth;
   static constexpr int kMostVecs = 4;
-  static constexpr int kBlockRows = 16 * kRows;  // of lhs, in the first-level cache at a time
   static constexpr int kMostPanels = 8;
   static constexpr int most_vecs(int rows) { return rows <= kRows / 2 ? kMostVecs : 2; }
 
@@ -48,50 +47,27 @@ struct Gemm {
     std::ptrdiff_t lhs_stride, rhs_stride;        // floats from a k to the next within a tile,
     std::ptrdiff_t lhs_tile_step, rhs_tile_step;  // and from a tile to the next
     int k, tile, cols;
-    bool clear;
+    bool clear, packed;
   };
 
-  // `count` blocks of R rows, from row `first` on, and N vectors of columns, the last of them
-  // partial where kPart.
-  template <int R, int N, bool kPart>
+  // `count` blocks of R rows, all of them evenly spaced in lhs and in dst, and N vectors of
+  // columns, the last of them partial where kPart. kUnit: lhs_stride is 1 and rhs_stride kCols,
+  // so that addresses in the inner loop are constants away from few pointers.
+  template <int R, int N, bool kPart, bool kUnit>
   [[gnu::flatten]] static void multiply(const Panel& panel, int first, int count) {
-    std::array<const float*, R> lhs, next_lhs;
-    std::array<float*, R> dst, next_dst;
-    rows_from(panel.lhs, panel.lhs_rows, first, next_lhs);
-    rows_from(panel.dst, panel.dst_rows, first, next_dst);
-    for (; count > 0; --count, first += R) {
-      lhs = next_lhs;
-      dst = next_dst;
-      if (count > 1) {
-        // dst is larger than the first-level cache; another core may have loaded lhs just now.
-        rows_from(panel.lhs, panel.lhs_rows, first + R, next_lhs);
-        rows_from(panel.dst, panel.dst_rows, first + R, next_dst);
-        unroll<R>([&](auto r) {
-          __builtin_prefetch(next_dst[r], 1, 3);
-          __builtin_prefetch(next_lhs[r], 0, 3);
-          __builtin_prefetch(next_lhs[r] + kLine, 0, 3);
-        });
-      }
-      block<R, N, kPart>(panel, lhs, dst);
+    const float* lhs = panel.lhs + panel.lhs_rows.at(first);
+    float* dst = panel.dst + panel.dst_rows.at(first);
+    for (; count > 0; --count) {
+      block<R, N, kPart, kUnit>(panel, lhs, dst);
+      lhs += R * panel.lhs_rows.stride;
+      dst += R * panel.dst_rows.stride;
     }
   }
 
-  // Pointers to R rows; at most one tile's edge lies between them.
-  template <class T, std::size_t R>
-  static void rows_from(T* data, const Axis& axis, int first, std::array<T*, R>& rows) {
-    T* row = data + axis.at(first);
-    const int before_edge = axis.tile - (first & (axis.tile - 1));
-    const std::ptrdiff_t jump = axis.tile_step - axis.tile * axis.stride;
-    if (before_edge >= static_cast<int>(R)) {
-      unroll<R>([&](auto i) { rows[i] = row + i * axis.stride; });
-    } else {
-      unroll<R>([&](auto i) { rows[i] = row + i * axis.stride + (i < before_edge ? 0 : jump); });
-    }
-  }
-
-  template <int R, int N, bool kPart>
-  static void block(const Panel& panel, std::array<const float*, R> lhs,
-                    const std::array<float*, R>& dst) {
+  template <int R, int N, bool kPart, bool kUnit>
+  static void block(const Panel& panel, const float* lhs, float* dst) {
+    const std::ptrdiff_t lhs_row = panel.lhs_rows.stride;
+    const std::ptrdiff_t dst_row = panel.dst_rows.stride;
     const auto tail = V::tail(panel.cols - (N - 1) * kWidth);
     const auto load = [&](const float* p, auto v) {
       return kPart && v == N - 1 ? V::load(p + v * kWidth, tail) : V::load(p + v * kWidth);
@@ -100,39 +76,39 @@ struct Gemm {
     if (panel.clear) {
       unroll<R>([&](auto r) { unroll<N>([&](auto v) { acc[r][v] = V::splat(0.0F); }); });
     } else {
-      unroll<R>([&](auto r) { unroll<N>([&](auto v) { acc[r][v] = load(dst[r], v); }); });
+      unroll<R>(
+          [&](auto r) { unroll<N>([&](auto v) { acc[r][v] = load(dst + r * dst_row, v); }); });
     }
+    // The block below: dst is larger than the first-level cache.
+    unroll<R>([&](auto r) { __builtin_prefetch(dst + (R + r) * dst_row, 1, 3); });
 
-    const float* rhs = nullptr;
-    std::ptrdiff_t at = 0;
-    const std::ptrdiff_t lhs_stride = panel.lhs_stride;
-    const std::ptrdiff_t rhs_stride = panel.rhs_stride;
-    const auto step = [&] {
-      F b[N];
-      unroll<N>([&](auto v) { b[v] = load(rhs, v); });
-      unroll<R>([&](auto r) {
-        const F a = V::splat(lhs[r][at]);
-        unroll<N>([&](auto v) { acc[r][v] = V::fma(a, b[v], acc[r][v]); });
-      });
-      at += lhs_stride;
-      rhs += rhs_stride;
-    };
+    const std::ptrdiff_t lhs_stride = kUnit ? 1 : panel.lhs_stride;
+    const std::ptrdiff_t rhs_stride = kUnit ? kCols : panel.rhs_stride;
     const float* rhs_tile = panel.rhs;
     for (int left = panel.k; left > 0; left -= panel.tile) {
-      rhs = rhs_tile;
-      at = 0;
+      const float* a = lhs;
+      const float* b = rhs_tile;
 #pragma GCC unroll 4
-      for (int steps = min_of(left, panel.tile); steps > 0; --steps) step();
-      unroll<R>([&](auto r) { lhs[r] += panel.lhs_tile_step; });
+      for (int steps = min_of(left, panel.tile); steps > 0; --steps) {
+        F row[N];
+        unroll<N>([&](auto v) { row[v] = load(b, v); });
+        unroll<R>([&](auto r) {
+          const F each = V::splat(a[r * lhs_row]);
+          unroll<N>([&](auto v) { acc[r][v] = V::fma(each, row[v], acc[r][v]); });
+        });
+        a += lhs_stride;
+        b += rhs_stride;
+      }
+      lhs += panel.lhs_tile_step;
       rhs_tile += panel.rhs_tile_step;
     }
 
     unroll<R>([&](auto r) {
       unroll<N>([&](auto v) {
         if constexpr (kPart && v == N - 1) {
-          V::store(dst[r] + v * kWidth, acc[r][v], tail);
+          V::store(dst + r * dst_row + v * kWidth, acc[r][v], tail);
         } else {
-          V::store(dst[r] + v * kWidth, acc[r][v]);
+          V::store(dst + r * dst_row + v * kWidth, acc[r][v]);
         }
       });
     });
@@ -140,38 +116,43 @@ struct Gemm {
 
   using Kernel = void (*)(const Panel&, int first, int count);
 
-  template <int R, int N>
-  static constexpr Kernel kernel(bool part) {
-    if constexpr (N > most_vecs(R)) {
+  template <int R, int N, bool kPart, bool kUnit>
+  static constexpr Kernel kernel() {
+    if constexpr (N > most_vecs(R) || (kUnit && N > 2)) {
       return nullptr;
     } else {
-      return part ? multiply<R, N, true> : multiply<R, N, false>;
+      return multiply<R, N, kPart, kUnit>;
     }
   }
-  static constexpr int index(int rows, int vecs, bool part) {
-    return ((rows - 1) * kMostVecs + vecs - 1) * 2 + (part ? 1 : 0);
+  static constexpr int index(int rows, int vecs, bool part, bool unit) {
+    return ((rows - 1) * kMostVecs + vecs - 1) * 4 + (part ? 2 : 0) + (unit ? 1 : 0);
   }
   template <int... I>
   static constexpr auto make_table(std::integer_sequence<int, I...>) {
     return std::array<Kernel, sizeof...(I)>{
-        kernel<I / 2 / kMostVecs + 1, I / 2 % kMostVecs + 1>(I % 2 == 1)...};
+        kernel<I / 4 / kMostVecs + 1, I / 4 % kMostVecs + 1, (I & 2) != 0, (I & 1) != 0>()...};
   }
   static constexpr auto kKernels =
-      make_table(std::make_integer_sequence<int, kRows * kMostVecs * 2>());
+      make_table(std::make_integer_sequence<int, kRows * kMostVecs * 4>());
 
-  // The panel's columns of m rows from `first` on. They are spread evenly over the blocks, so that
-  // none has much fewer than kRows.
-  static void multiply_rows(const Panel& panel, int first, int m) {
-    const int blocks = (m + kRows - 1) / kRows;
-    const int rows = m / blocks;
-    const int longer = m % blocks;  // blocks that have one row more
+  // The panel's columns of the rows from `first` to `end`. Those between two edges of tiles are
+  // spread evenly over blocks, so that none has much fewer than kRows.
+  static void multiply_rows(const Panel& panel, int first, int end) {
     const int vecs = (panel.cols + kWidth - 1) / kWidth;
     const bool part = panel.cols % kWidth != 0;
-    if (longer > 0) kKernels[index(rows + 1, vecs, part)](panel, first, longer);
-    kKernels[index(rows, vecs, part)](panel, first + longer * (rows + 1), blocks - longer);
+    const bool unit = panel.packed && panel.lhs_stride == 1;
+    for (int m = 0; first < end; first += m) {
+      m = min_of(panel.lhs_rows.run(first, end), panel.dst_rows.run(first, end));
+      const int blocks = (m + kRows - 1) / kRows;
+      const int rows = m / blocks;
+      const int longer = m % blocks;  // blocks that have one row more
+      if (longer > 0) kKernels[index(rows + 1, vecs, part, unit)](panel, first, longer);
+      kKernels[index(rows, vecs, part, unit)](panel, first + longer * (rows + 1), blocks - longer);
+    }
   }
 
   static void multiply_in_place(Panel& panel, const View& dst, const View& rhs, int m, int n) {
+    panel.packed = false;
     panel.rhs_stride = rhs.rows.stride;
     panel.rhs_tile_step = rhs.rows.tile_step;
     const int most = m <= kRows ? most_vecs(m) * kWidth : kCols;
@@ -189,14 +170,17 @@ struct Gemm {
                               int m, int n, int k) {
     alignas(64) float packed[kPanelDepth * kCols];
     const bool clear = panel.clear;
+    panel.packed = true;
     panel.rhs_stride = kCols;
     panel.rhs_tile_step = std::ptrdiff_t{kCols} * panel.tile;
     for (int k0 = 0; k0 < k; k0 += kPanelDepth) {
       panel.k = min_of(kPanelDepth, k - k0);
       panel.lhs = lhs.at(0, k0);
       panel.clear = clear && k0 == 0;
-      const int size = (panel.k + panel.tile - 1) / panel.tile * panel.tile * kCols;
-      const int panels = kPanelDepth * kCols / size;
+      const int depth = (panel.k + panel.tile - 1) / panel.tile * panel.tile;
+      const int size = depth * kCols;
+      const int panels = kPanelDepth / depth;
+      const int rows_at_once = (kLhsAtOnce / depth + panel.tile) / panel.tile * panel.tile;
       for (int c = 0, end = 0; c < n; c = end) {
         std::array<int, kMostPanels + 1> first;
         int count = 0;
@@ -206,12 +190,12 @@ struct Gemm {
           pack(rhs, k0, panel.k, first[count], end - first[count], packed + count * size);
         }
         first[count] = end;
-        for (int r = 0; r < m; r += kBlockRows) {
+        for (int r = 0; r < m; r += rows_at_once) {
           for (int i = 0; i < count; ++i) {
             panel.rhs = packed + i * size;
             panel.dst = dst.at(0, first[i]);
             panel.cols = first[i + 1] - first[i];
-            multiply_rows(panel, r, min_of(kBlockRows, m - r));
+            multiply_rows(panel, r, min_of(r + rows_at_once, m));
           }
         }
       }
