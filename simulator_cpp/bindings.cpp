@@ -66,6 +66,7 @@ void raise_fault(const py::handle& type, const Fault& fault) {
   error.attr("pc") = pc_or_none(fault.pc());
   error.attr("other_pc") = pc_or_none(fault.other_pc());
   error.attr("message") = fault.message();
+  error.attr("hint") = fault.hint();
   PyErr_SetObject(type.ptr(), error.ptr());
 }
 

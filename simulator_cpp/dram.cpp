@@ -30,9 +30,11 @@ DramMap::DramMap(const Program& program) : program_(program), memories_(program.
     const bool has_history =
         role == isa::Role::kOut ? memory.loaded : memory.loaded && memory.stored;
     if ((has_history || role == isa::Role::kOut) && bytes > Shadow::kMostBytes) {
-      throw Fault(FaultKind::kVerify, (scratch ? std::string("the scratch memory")
-                                               : "argument '" + program.args[i].name + "'") +
-                                          " is too large to verify");
+      throw Fault(FaultKind::kVerify,
+                  (scratch ? std::string("the scratch memory")
+                           : "argument '" + program.args[i].name + "'") +
+                      " is too large to verify",
+                  kNoPc, kNoPc, kUnproven);
     }
     if (has_history) {
       memory.shadow = std::make_unique<Shadow>(bytes, role == isa::Role::kInout);
@@ -101,8 +103,13 @@ void DramMap::check_outputs() const {
     for (std::size_t d = arg.shape.size(); d-- > 0; rest /= arg.shape[d]) {
       index = std::to_string(rest % arg.shape[d]) + (index.empty() ? "" : ", ") + index;
     }
-    throw Fault(FaultKind::kVerify, "output '" + arg.name + "': no instruction stores element [" +
-                                        index + "]; every element of an output has to be stored");
+    throw Fault(FaultKind::kVerify,
+                "output '" + arg.name + "': no instruction stores element [" + index +
+                    "]; every element of an output has to be stored",
+                kNoPc, kNoPc,
+                "let the blocks that are stored cover '" + arg.name +
+                    "'; one that is loaded before it is stored is an input as well and may keep "
+                    "elements");
   }
 }
 

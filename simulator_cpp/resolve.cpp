@@ -23,16 +23,20 @@ void check_block(const Walker& walker, const Block& block, const char* role, boo
   const std::int64_t tile = machine.tile;
   if (block.address % kItemBytes != 0) {
     walker.fault(std::string(role) + " is at SRAM byte " + std::to_string(block.address) +
-                 ", which is not aligned to its elements of 4 bytes");
+                     ", which is not aligned to its elements of 4 bytes",
+                 "bases, steps and wraps of address generators are multiples of 4");
   }
   if (block.pitch == 0 && !dma && block.rows != 1 && block.cols != 1) {
     walker.fault(std::string(role) + " is " + shape(block) +
-                 ", but its address generator has pitch 0 (a vector)");
+                     ", but its address generator has pitch 0 (a vector)",
+                 "say how many tiles wide the grid is: agen ... pitch=" +
+                     std::to_string((block.cols + tile - 1) / tile));
   }
   const std::int64_t tiles = (block.cols + tile - 1) / tile;
   if (block.pitch != 0 && tiles > block.pitch) {
     walker.fault(std::string(role) + " is " + shape(block) + ", " + std::to_string(tiles) +
-                 " tiles wide, but its pitch is " + std::to_string(block.pitch));
+                     " tiles wide, but its pitch is " + std::to_string(block.pitch),
+                 "the pitch of its address generator is to be the grid's width in tiles");
   }
   // An address above SRAM is checked first, so that its end cannot overflow.
   const std::int64_t sram = machine.sram_bytes;
@@ -42,7 +46,8 @@ void check_block(const Walker& walker, const Block& block, const char* role, boo
                                   ? "from byte " + std::to_string(block.address)
                                   : "bytes " + bytes(block.address, block.address + size);
     walker.fault(std::string(role) + " (" + shape(block) + ") covers SRAM " + place +
-                 ", but SRAM has bytes " + bytes(0, sram));
+                     ", but SRAM has bytes " + bytes(0, sram),
+                 std::string("check base, steps and wrap of its address generator") + kDefect);
   }
 }
 
@@ -50,7 +55,8 @@ void check_coordinates(const Walker& walker, const std::array<std::int64_t, kMax
   for (int d = 0; d < kMaxRank; ++d) {
     if (coords[d] <= kLargestCoordinate && coords[d] >= -kLargestCoordinate) continue;
     walker.fault("coordinate " + std::to_string(d) + " is " + std::to_string(coords[d]) +
-                 ", too far from every tensor");
+                     ", too far from every tensor",
+                 "check the address generator of this coordinate, and the launch scalars");
   }
 }
 

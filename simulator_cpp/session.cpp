@@ -35,7 +35,8 @@ Buffers::Floats Buffers::allocate(std::size_t bytes) {
   const std::size_t size = (bytes / kAlignment + 2) * kAlignment;
   Floats memory(static_cast<float*>(std::aligned_alloc(kAlignment, size)));
   if (!memory) {
-    throw Fault(FaultKind::kRun, "cannot allocate " + std::to_string(bytes) + " bytes");
+    throw Fault(FaultKind::kRun, "cannot allocate " + std::to_string(bytes) + " bytes", kNoPc,
+                kNoPc, "use smaller arrays, or a machine with more room");
   }
   return memory;
 }
@@ -112,7 +113,8 @@ RunReport Session::run(const RunRequest& request, const Poll& poll) {
   const std::optional<Work> proof = proof_for(request.scalars);
   bool threaded = request.engine == EngineChoice::kThreaded;
   if (threaded && !proof) {
-    throw Fault(FaultKind::kRun, "the threaded engine runs only programs that were verified");
+    throw Fault(FaultKind::kRun, "the threaded engine runs only programs that were verified", kNoPc,
+                kNoPc, "take the sequential engine, or let it be verified");
   }
   if (request.engine == EngineChoice::kAuto) {
     threaded = proof && threads_pay(*proof) && usable_processors() > 1;

@@ -58,14 +58,17 @@ class Decoder {
   }
 
  private:
-  [[noreturn]] void fault_at(std::size_t pc, const std::string& what) const {
+  [[noreturn]] void fault_at(std::size_t pc, const std::string& what,
+                             const std::string& hint = "") const {
     const std::string where = pc < program_.ops.size()
                                   ? " " + std::string(mnemonic_of(program_.ops[pc].opcode))
                                   : mnemonic_;
     throw Fault(FaultKind::kBinary, name("pc", pc) + where + ": " + what,
-                static_cast<std::int64_t>(pc));
+                static_cast<std::int64_t>(pc), kNoPc, hint);
   }
-  [[noreturn]] void fault(const std::string& what) const { fault_at(pc_, what); }
+  [[noreturn]] void fault(const std::string& what, const std::string& hint = "") const {
+    fault_at(pc_, what, hint);
+  }
 
   void check_word(std::uint64_t lo, std::uint64_t hi) {
     const isa::RowInfo* row = isa::find_row(lo);
@@ -171,7 +174,9 @@ class Decoder {
         const std::int64_t step = d == kBroadcast ? 0 : dim.step;
         if (dim.tensor_dim == d) steps.emplace_back(step, dim.extent);
       }
-      if (meets_itself(steps)) fault("the access pattern writes an element more than once");
+      if (!meets_itself(steps)) continue;
+      fault("the access pattern writes an element more than once",
+            "give each of its dimensions a step past what the smaller ones reach");
     }
   }
   void check(const isa::ExecGemm& insn, const Op& op) { check_clear(insn, op); }
@@ -219,16 +224,19 @@ class Decoder {
 
   void check_target(const Tensor& tensor) const {
     if (tensor.storage == isa::StorageKind::kConst) {
-      fault("stores into the constant of tensor '" + tensor.name + "'");
+      fault("stores into the constant of tensor '" + tensor.name + "'",
+            "store into an argument that is out or inout, or into scratch");
     }
     if (tensor.storage == isa::StorageKind::kArg &&
         program_.args[tensor.index].role == isa::Role::kIn) {
-      fault("stores into the input argument '" + program_.args[tensor.index].name + "'");
+      fault("stores into the input argument '" + program_.args[tensor.index].name + "'",
+            "declare the argument out, or inout where it is read as well");
     }
     Steps strides;
     for (int d = 0; d < tensor.rank; ++d) strides.emplace_back(tensor.strides[d], tensor.shape[d]);
     if (meets_itself(strides)) {
-      fault("elements of tensor '" + tensor.name + "' share memory: it cannot be stored to");
+      fault("elements of tensor '" + tensor.name + "' share memory: it cannot be stored to",
+            "give it strides that keep its elements apart");
     }
   }
 
@@ -261,7 +269,8 @@ class Decoder {
                     ", but so does " + name("pc", claim.pc) + " " +
                     std::string(mnemonic_of(program_.ops[claim.pc].opcode)) +
                     " of another engine; a semaphore has one engine on each side",
-                static_cast<std::int64_t>(pc_), static_cast<std::int64_t>(claim.pc));
+                static_cast<std::int64_t>(pc_), static_cast<std::int64_t>(claim.pc),
+                "use a semaphore of its own for each pair of engines");
   }
 
   Program& program_;

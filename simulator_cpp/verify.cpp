@@ -16,6 +16,10 @@ namespace {
 
 constexpr std::int64_t kOpsBetweenPolls = 1 << 10;
 
+constexpr const char* kTokens =
+    "each wait=semN takes what one earlier post=semN gave, or one of the tokens that "
+    "'sem semN, COUNT' puts there at the start";
+
 std::string bytes(std::int64_t lo, std::int64_t hi) {
   return "bytes " + std::to_string(lo) + ".." + std::to_string(hi - 1);
 }
@@ -105,7 +109,7 @@ class Verifier {
   void step(const Op& op) {
     engine_ = index_of(op.engine);
     const std::uint64_t number = ordering_.begin(engine_);
-    if (number >= Stamp::kMaxNumber) walker_.fault("the program is too long to verify");
+    if (number >= Stamp::kMaxNumber) walker_.fault("the program is too long to verify", kUnproven);
     stamp_ = Stamp(number, walker_.pc());
     for (const std::uint8_t sem : op.waits) {
       if (sem != kNone && !ordering_.wait(engine_, sem)) fault_zero(sem);
@@ -114,7 +118,8 @@ class Verifier {
     for (const std::uint8_t sem : op.posts) {
       if (sem != kNone && !ordering_.post(engine_, sem)) {
         walker_.fault("sem" + std::to_string(sem) + " is more than " +
-                      std::to_string(Ordering::kMostPosts) + " posts ahead of its waits");
+                          std::to_string(Ordering::kMostPosts) + " posts ahead of its waits",
+                      "post it once for each wait");
       }
     }
   }
@@ -181,7 +186,8 @@ class Verifier {
       const std::int64_t lo = std::max(left[i].lo, right[j].lo);
       const std::int64_t hi = std::min(left[i].hi, right[j].hi);
       if (lo < hi) {
-        walker_.fault(std::string(a_role) + " and " + b_role + " overlap in SRAM " + bytes(lo, hi));
+        walker_.fault(std::string(a_role) + " and " + b_role + " overlap in SRAM " + bytes(lo, hi),
+                      std::string("give dst bytes of its own") + kDefect);
       }
       left[i].hi < right[j].hi ? ++i : ++j;
     }
@@ -198,13 +204,18 @@ class Verifier {
     if (conflict.kind == Conflict::Kind::kUnwritten) {
       throw Fault(FaultKind::kVerify,
                   at(walker_.pc()) + " " + does + ", which nothing has written before",
-                  walker_.pc());
+                  walker_.pc(), kNoPc,
+                  "load, fill or store it first, or begin the sum with clear; a loop without "
+                  "iterations writes nothing");
     }
     throw Fault(FaultKind::kVerify,
                 at(walker_.pc()) + " " + does + ", which " + at(conflict.other_pc) +
                     (conflict.other_writes ? " writes" : " reads") + other_tensor +
                     "; no semaphore orders the two",
-                walker_.pc(), conflict.other_pc);
+                walker_.pc(), conflict.other_pc,
+                "engines are ordered by a semaphore: the earlier instruction says post=semN, the "
+                "later one wait=semN" +
+                    std::string(kDefect));
   }
   [[noreturn]] void fault_sram(const Conflict& conflict, const std::string& does,
                                const char* role) const {
@@ -235,9 +246,10 @@ class Verifier {
       if (std::ranges::find(program_.ops[pc].posts, sem) == program_.ops[pc].posts.end()) continue;
       const auto poster = static_cast<std::int64_t>(pc);
       throw Fault(FaultKind::kVerify, head + "; " + at(poster) + " posts it too late or too rarely",
-                  walker_.pc(), poster);
+                  walker_.pc(), poster, kTokens + std::string(kDefect));
     }
-    throw Fault(FaultKind::kVerify, head + "; no instruction posts it", walker_.pc());
+    throw Fault(FaultKind::kVerify, head + "; no instruction posts it", walker_.pc(), kNoPc,
+                kTokens + std::string(kDefect));
   }
 
   const Program& program_;
@@ -258,7 +270,7 @@ Work verify(const Program& program, std::span<const std::int64_t> scalars, const
   try {
     return Verifier(program, scalars).run(poll);
   } catch (const Fault& fault) {
-    throw Fault(FaultKind::kVerify, fault.message(), fault.pc(), fault.other_pc());
+    throw Fault(FaultKind::kVerify, fault.message(), fault.pc(), fault.other_pc(), fault.hint());
   }
 }
 

@@ -12,6 +12,8 @@ using isa::Opcode;
 // Steps of control flow after which next() comes up for air; some 100 us.
 constexpr int kStepsAtOnce = 1 << 15;
 
+constexpr const char* kSmaller = "use smaller bases, steps and launch scalars";
+
 std::int64_t floor_div(std::int64_t a, std::int64_t b) {
   const std::int64_t quotient = a / b;
   return quotient - ((a % b != 0 && (a < 0) != (b < 0)) ? 1 : 0);
@@ -103,7 +105,7 @@ void Walker::set(const isa::Stride& insn) {
   for (int i = 0; i < agen.terms; ++i) {
     if (agen.term[i].source != insn.source) continue;
     if (__builtin_add_overflow(agen.term[i].step, insn.step, &agen.term[i].step)) {
-      fault("the step of a" + std::to_string(insn.dst) + " leaves 64 bits");
+      fault("the step of a" + std::to_string(insn.dst) + " leaves 64 bits", kSmaller);
     }
     return;
   }
@@ -125,7 +127,7 @@ void Walker::set(const isa::Scalar& insn) {
     case isa::ScalarFunc::kMul: overflow = __builtin_mul_overflow(lhs, rhs, &value); break;
     case isa::ScalarFunc::kDiv:
     case isa::ScalarFunc::kMod:
-      if (rhs == 0) fault("divides by zero");
+      if (rhs == 0) fault("divides by zero", "launch with a divisor that is not 0, or take max 1");
       if (lhs == std::numeric_limits<std::int64_t>::min() && rhs == -1) {
         overflow = insn.func == isa::ScalarFunc::kDiv;
       } else {
@@ -136,30 +138,34 @@ void Walker::set(const isa::Scalar& insn) {
     case isa::ScalarFunc::kMin: value = std::min(lhs, rhs); break;
     case isa::ScalarFunc::kMax: value = std::max(lhs, rhs); break;
   }
-  if (overflow) fault("the result leaves 64 bits");
+  if (overflow) fault("the result leaves 64 bits", kSmaller);
   sources_[kLevels + insn.dst] = value;
   scalar_set_[insn.dst] = true;
 }
 
-void Walker::fault(const std::string& what) const {
+void Walker::fault(const std::string& what, const std::string& hint) const {
   throw Fault(FaultKind::kRun,
               "pc " + std::to_string(pc_) + " " +
                   std::string(mnemonic_of(program_->ops[pc_].opcode)) + ": " + what,
-              pc_);
+              pc_, kNoPc, hint);
 }
 
 void Walker::fault_unset(char kind, int number) const {
-  fault(kind + std::to_string(number) + " is used but was never set");
+  const char* setter = kind == 'a' ? "agen" : kind == 'e' ? "ext" : "scalar";
+  const std::string name = kind + std::to_string(number);
+  fault(name + " is used but was never set",
+        "set it before with '" + std::string(setter) + " " + name + ", ...'");
 }
 
 void Walker::fault_overflow(char kind, int number) const {
-  fault(kind + std::to_string(number) + " leaves 64 bits");
+  fault(kind + std::to_string(number) + " leaves 64 bits", kSmaller);
 }
 
 void Walker::fault_at(const Generator& agen, std::uint8_t number) const {
   if (!agen.set) fault_unset('a', number);
   fault("a" + std::to_string(number) + " walks loop level " + std::to_string(agen.levels - 1) +
-        ", but only " + std::to_string(depth_) + " loops are open");
+            ", but only " + std::to_string(depth_) + " loops are open",
+        "use it inside the loops that it walks over, or set it anew with agen");
 }
 
 }  // namespace tileflow

@@ -35,7 +35,7 @@ class Walker {
   int pitch(std::uint8_t agen) const { return agens_[agen].pitch; }
   bool at_first_iteration(std::uint8_t level) const { return sources_[level] == 0; }
 
-  [[noreturn]] void fault(const std::string& what) const;
+  [[noreturn]] void fault(const std::string& what, const std::string& hint = "") const;
 
  private:
   static constexpr int kLevels = isa::kScalarSource;
@@ -104,14 +104,14 @@ inline std::int64_t Walker::address(std::uint8_t number) const {
   }
   overflow |= __builtin_add_overflow(walk, agen.base, &walk);
   if (overflow) [[unlikely]]
-    fault("a" + std::to_string(number) + " leaves 64 bits");
+    fault_overflow('a', number);
   return walk;
 }
 
 inline std::int64_t Walker::extent(std::uint8_t number) const {
   const Extent& ext = extents_[number];
   if (!ext.set) [[unlikely]]
-    fault("e" + std::to_string(number) + " is used but was never set");
+    fault_unset('e', number);
   std::int64_t size = 0;
   if (__builtin_sub_overflow(ext.limit, coordinate(ext.coord), &size)) [[unlikely]] {
     fault_overflow('e', number);

@@ -44,6 +44,7 @@ def refusal(text: str, scalars: tuple[int, ...] = (), machine: str = SMALL) -> _
         core(text, machine).verify(list(scalars))
     assert caught.value.kind == "verify"
     assert str(caught.value) == caught.value.message
+    assert caught.value.hint
     return caught.value
 
 
