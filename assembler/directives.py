@@ -38,6 +38,7 @@ class Draft:
     isa: Isa = TILEFLOW
     name: str = "main"
     machine: Machine | None = None
+    """There is one as soon as the first instruction is read."""
     args: list[ArgSpec] = field(default_factory=list)
     scalars: list[str] = field(default_factory=list)
     tensors: list[TensorSpec] = field(default_factory=list)
@@ -64,14 +65,15 @@ def directive(draft: Draft, cursor: Cursor) -> None:
     """Reads one directive, up to the end of its line or block."""
     token = cursor.take()
     line = cursor.line
-    read, table = DIRECTIVES[token.text]
+    known = DIRECTIVES[token.text]
+    table = known.table
     if table:
         draft.places[table, len(getattr(draft, table, ()))] = line, token.col
     elif (token.text, 0) in draft.places:
         raise cursor.error(f"a second {token.text}", token)
     else:
         draft.places[token.text, 0] = line, token.col
-    read(draft, cursor)
+    known.read(draft, cursor)
     cursor.end()
 
 
@@ -292,17 +294,30 @@ def _buffer(draft: Draft, cursor: Cursor) -> None:
     draft.buffers.append(info)
 
 
-DIRECTIVES: dict[str, tuple[Callable[[Draft, Cursor], None], str]] = {
-    ".isa": (_isa, ""),
-    ".program": (_program, ""),
-    ".machine": (_machine, ""),
-    ".scratch": (_scratch, ""),
-    ".arg": (_arg, "args"),
-    ".scalar": (_scalar, "scalars"),
-    ".const": (_const, "constants"),
-    ".tensor": (_tensor, "tensors"),
-    ".access": (_access, "accesses"),
-    ".file": (_file, "files"),
-    ".buffer": (_buffer, "buffers"),
+@dataclass(frozen=True)
+class Directive:
+    """How a directive is read; the table of `Draft` it adds to, or "" for one that stands once;
+    how it is written."""
+
+    read: Callable[[Draft, Cursor], None]
+    table: str
+    form: str
+
+
+DIRECTIVES = {
+    ".isa": Directive(_isa, "", ".isa tileflow [FINGERPRINT]"),
+    ".program": Directive(_program, "", ".program NAME"),
+    ".machine": Directive(_machine, "", ".machine NAME { KEY=VALUE ... }"),
+    ".scratch": Directive(_scratch, "", ".scratch BYTES"),
+    ".arg": Directive(_arg, "args", ".arg NAME f32[4, 5] in|out|inout"),
+    ".scalar": Directive(_scalar, "scalars", ".scalar NAME"),
+    ".const": Directive(_const, "constants", '.const NAME f32 { 1.0, 2.5 }, or hex { "0000803f" }'),
+    ".tensor": Directive(
+        _tensor, "tensors", ".tensor NAME f32[4, 5] [strides[5, 1]] at arg|const NAME [+ BYTES]"
+    ),
+    ".access": Directive(_access, "accesses", ".access NAME row(32, d0), col(32, d1)"),
+    ".file": Directive(_file, "files", '.file NAME "PATH"'),
+    ".buffer": Directive(
+        _buffer, "buffers", ".buffer NAME address=0 bytes=4096 slots=2 pcs=4..8 [@FILE:LINE:COL]"
+    ),
 }
-"""The reader of each directive, and the table of `Draft` it adds to; the others stand once."""

@@ -85,14 +85,15 @@ def lines(text: str, file: str) -> Iterator[Line]:
 def _tokens(row: str, file: str, number: int) -> list[Token]:
     if len(row) > LONGEST_LINE:
         what = f"the line has {len(row)} characters, more than {LONGEST_LINE}"
-        raise _error(file, number, row[:_EXCERPT_WIDTH], what, 1, "")
+        hint = "break it: a list in braces may go over several lines"
+        raise _error(file, number, row[:_EXCERPT_WIDTH], what, 1, hint)
     tokens = []
     at = 0
     while at < len(row):
         match = _TOKEN.match(row, at)
         if match is None:
-            what = _stray(row, at)
-            raise _error(file, number, row, what, at + 1, "")
+            what, hint = _stray(row, at)
+            raise _error(file, number, row, what, at + 1, hint)
         kind = match.lastgroup
         if kind != "BLANK":
             tokens.append(Token(Tok[str(kind)], match[0], at + 1))
@@ -100,13 +101,18 @@ def _tokens(row: str, file: str, number: int) -> list[Token]:
     return tokens
 
 
-def _stray(row: str, at: int) -> str:
+def _stray(row: str, at: int) -> tuple[str, str]:
+    """What is wrong with a character that begins no token, and a hint."""
     char = row[at]
     if char == '"':
-        return "the string is not closed"
+        return "the string is not closed", 'it ends with another " on the same line'
     if char.isdigit() or (char == "-" and row[at + 1 : at + 2].isdigit()):
-        return "a number runs into something else"
-    return f"{char!r} means nothing here"
+        what = "a number runs into something else"
+        return what, "numbers are 12, -3, 0x1f, 1.5e-3; a space or a comma ends them"
+    return (
+        f"{char!r} means nothing here",
+        "a comment begins with ';' or '#', odd names are in quotes",
+    )
 
 
 def _error(file: str, number: int, row: str, what: str, col: int, hint: str) -> AssemblyError:

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass, field
 
 from tileflow_tvm.isa.table import NO_REGISTER, SCALAR_SOURCE, Field, Kind
+from tileflow_tvm.isa.validate import registers
 
 from .cursor import Cursor, nearest
-from .directives import Draft, f32_operand
+from .directives import DIRECTIVES, Draft, f32_operand
 from .lexer import Tok, Token
 from .syntax import NONE, PREFIX, Form, Operand
 
@@ -159,22 +160,28 @@ def _value(draft: Draft, cursor: Cursor, spec: Field) -> int:
         case Kind.ENUM:
             return spec.choices.index(cursor.word(f"{spec.name}", spec.choices))
         case Kind.TENSOR:
-            return _entry(cursor, "tensor", draft.tensor_names)
+            return _entry(cursor, "tensor", ".tensor", draft.tensor_names)
         case Kind.ACCESS:
-            return _entry(cursor, "access pattern", draft.access_names)
+            return _entry(cursor, "access pattern", ".access", draft.access_names)
         case _:
-            return _register(cursor, spec)
+            return _register(draft, cursor, spec)
 
 
-def _entry(cursor: Cursor, what: str, names: dict[str, int]) -> int:
+def _entry(cursor: Cursor, what: str, directive: str, names: dict[str, int]) -> int:
     token = cursor.token
     name = cursor.name(f"the name of a {what}".replace(" a access", " an access"))
     if name not in names:
-        raise cursor.error(f"no {what} is called '{name[:40]}'", token, nearest(name, names))
+        known = nearest(name, names) or f"there are {len(names)}: {', '.join([*names][:8])}, ..."
+        hint = (
+            known
+            if names
+            else f"declare it before the first instruction: {DIRECTIVES[directive].form}"
+        )
+        raise cursor.error(f"no {what} is called '{name[:40]}'", token, hint)
     return names[name]
 
 
-def _register(cursor: Cursor, spec: Field) -> int:
+def _register(draft: Draft, cursor: Cursor, spec: Field) -> int:
     token = cursor.token
     if token.text == NONE and spec.default == NO_REGISTER:
         cursor.take()
@@ -186,13 +193,13 @@ def _register(cursor: Cursor, spec: Field) -> int:
         found = f"the {kind.value} {token.text}" if kind else token.shown()
         examples = " or ".join(f"{PREFIX[kind]}0" for kind in allowed)
         what = f"{spec.name} is written as {examples}, not {found}"
-        raise cursor.error(what, token)
+        raise cursor.error(what, token, registers(spec.kind, draft.machine))
     cursor.take()
     number = int(match[2])
-    if number > min(spec.mask, NO_REGISTER - 1):
-        raise cursor.error(f"{token.text} does not exist", token)
+    most = SCALAR_SOURCE - 1 if spec.kind is Kind.SOURCE else min(spec.mask, NO_REGISTER - 1)
+    if number > most:
+        what = f"{token.text} does not exist"
+        raise cursor.error(what, token, registers(spec.kind, draft.machine))
     if spec.kind is not Kind.SOURCE:
         return number
-    if number >= SCALAR_SOURCE:
-        raise cursor.error(f"{token.text} does not exist", token)
     return number if kind is Kind.LEVEL else SCALAR_SOURCE + number

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from tileflow_tvm.errors import AssemblyError
 from tileflow_tvm.isa.program import Instruction, Program
 from tileflow_tvm.isa.table import NO_REGISTER, Insn, Kind
 from tileflow_tvm.isa.validate import Problem, Walk, buffer_problems, table_problems
@@ -12,13 +13,16 @@ from tileflow_tvm.isa.validate import Problem, Walk, buffer_problems, table_prob
 from .cursor import Cursor, nearest
 from .directives import DIRECTIVES, Draft, directive, place
 from .lexer import Line, Tok, Token, lines
-from .operands import REGISTER, Operands, operands
+from .operands import REGISTER, Operands, operands, usage
 from .syntax import SUFFIX, form_of, mnemonics
 
 
 def assemble(text: str, filename: str = "<asm>") -> Program:
     """The program that the text says; raises AssemblyError at the first thing wrong."""
     return _Parser(text, filename).program()
+
+
+LOOP_FORM = "loop 12 { ... }, loop a3 { ... }, or loop L0, 12 ... end L0"
 
 
 @dataclass
@@ -58,13 +62,31 @@ class _Parser:
         return program
 
     def _statement(self) -> None:
-        token = self.cursor.token
+        token, line = self.cursor.token, self.cursor.line
+        try:
+            self._read_statement(token)
+        except AssemblyError as error:
+            raise error if error.hint else error.but(hint=self._form(line, token)) from None
+
+    def _form(self, line: Line, token: Token) -> str:
+        """How the statement that begins with `token` is written."""
+        if token.text in DIRECTIVES:
+            return f"it is written: {DIRECTIVES[token.text].form}"
+        if token.text in ("loop", "end", "}"):
+            return LOOP_FORM
+        row = self.mnemonics.get(token.text)
+        if row is not None:
+            return usage(form_of(row[0]))
+        return f"line {line.number} is to begin with a directive or an instruction"
+
+    def _read_statement(self, token: Token) -> None:
         if token.tok is Tok.DIRECTIVE:
             if token.text not in DIRECTIVES:
                 hint = nearest(token.text, DIRECTIVES)
                 raise self.cursor.error(f"unknown directive {token.shown()}", hint=hint)
             if self.walk is not None:
-                raise self.cursor.error("directives come before the first instruction")
+                hint = "move it to the front of the file"
+                raise self.cursor.error("directives come before the first instruction", hint=hint)
             directive(self.draft, self.cursor)
             return
         walk = self.walk or self._begin_text()
@@ -94,7 +116,8 @@ class _Parser:
         for problem in found:
             key = directives.get(problem.table, problem.table), problem.index
             line, col = self.draft.places.get(key, (self.cursor.line, 1))
-            raise line.error(problem.what, col, problem.hint)
+            hint = problem.hint or self._form(line, line.tokens[0])
+            raise line.error(problem.what, col, hint)
 
     def _instruction(self, walk: Walk) -> None:
         token = self.cursor.take()
@@ -153,8 +176,7 @@ class _Parser:
         match = REGISTER.fullmatch(token.text)
         if match is None or match[1] != "a" or int(match[2]) >= NO_REGISTER:
             what = f"the trips are a number or an {Kind.AGEN.value}, not {token.shown()}"
-            hint = "loop 12 { ... }, loop a3 { ... }, or loop L0, 12 ... end L0"
-            raise self.cursor.error(what, token, hint)
+            raise self.cursor.error(what, token, LOOP_FORM)
         self.cursor.take()
         number = int(match[2])
         row.by_name["by"].pack(number)

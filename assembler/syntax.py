@@ -12,16 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from tileflow_tvm.isa.program import f32_bits, f32_value
+from tileflow_tvm.isa.table import PREFIX as PREFIX
 from tileflow_tvm.isa.table import Field, Insn, Isa, Kind
-
-PREFIX = {
-    Kind.AGEN: "a",
-    Kind.EXTENT: "e",
-    Kind.SCALAR: "s",
-    Kind.SEM: "sem",
-    Kind.LEVEL: "l",
-}
-"""A register is written as its kind's prefix and its number."""
 
 NONE = "none"
 """How a register field that names no register is written."""

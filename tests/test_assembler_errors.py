@@ -25,7 +25,10 @@ FIRST = HEADER.count("\n") + 1
 def complaint(text: str) -> AssemblyError:
     with pytest.raises(AssemblyError) as caught:
         assemble(text, "k.asm")
-    return caught.value
+    error = caught.value
+    assert error.loc is not None
+    assert error.hint, error
+    return error
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,7 @@ def complaint(text: str) -> AssemblyError:
         ("exec.unary.rely a0, a1", 1, "unknown instruction", "did you mean 'exec.unary.relu'?"),
         ("agen e0, 0", 6, "dst is written as a0, not the extent register e0", ""),
         ("agen 5, 0", 6, "dst is written as a0, not '5'", ""),
-        ("agen a63, 0", 6, "a63 does not exist", ""),
+        ("agen a63, 0", 6, "a63 does not exist", "tileflow has a0..a62"),
         ("agen a064, 0", 6, "dst is written as a0, not 'a064'", ""),
         ("agen a0, 99999999999999", 10, "base is 99999999999999, outside -87960", ""),
         ("agen a0, 0 pitch=65536", 18, "pitch is 65536, outside 0..65535", ""),
@@ -54,10 +57,10 @@ def complaint(text: str) -> AssemblyError:
         ("agen a0, 0x", 10, "a number runs into something else", ""),
         ("agen a0, 12ab", 10, "a number runs into something else", ""),
         ("agen a0, " + "9" * 5000, 10, "is no integer", ""),
-        ("stride a0, l9, 5", 12, "stride: source is l9, but tileflow has 8 loop levels", ""),
-        ("stride a0, s16, 5", 12, "s16 does not exist", ""),
+        ("stride a0, l9, 5", 12, "stride: source is l9, but tileflow has 8 loop levels", "l0..l7"),
+        ("stride a0, s16, 5", 12, "s16 does not exist", "l0..l7 and s0..s15"),
         ("stride a0, a1, 5", 12, "source is written as l0 or s0, not the address generator", ""),
-        ("sem sem63, 1", 5, "sem63 does not exist", ""),
+        ("sem sem63, 1", 5, "sem63 does not exist", "sem0..sem62"),
         ("ext e0, limit=1", 16, "ext needs max", "it is written: ext dst:e0, [coord:a0] limit="),
         ("load a0, Y[a1], block", 10, "no tensor is called 'Y'", "one of X"),
         ("load a0, X[a1], blok", 17, "no access pattern is called 'blok'", "mean 'block'?"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from isa_programs import programs
 
-from tileflow_tvm.errors import BinaryError, Loc
+from tileflow_tvm.errors import BinaryError, FileLoc, Loc
 from tileflow_tvm.isa import container
 from tileflow_tvm.isa.container import from_bytes, to_bytes
 from tileflow_tvm.isa.machine import MACHINE_INTS, Machine
@@ -179,7 +179,7 @@ def test_a_wrong_byte_with_a_right_checksum_never_escapes_as_another_error():
         (patched(section("tensors")[0] + 4 + 3 + 3, "I", 2), "its storage is arg 2"),
         (patched(section("tensors")[0] + 4 + 3 + 7, "Q", 4), "bytes 4..144 lie outside"),
         (patched(section("tensors")[0] + 4 + 3 + 7, "Q", 2), "not aligned to an element"),
-        (patched(section("constants")[0] + 8, "Q", 99), "constant u points outside its section"),
+        (patched(section("constants")[0] + 8, "Q", 99), "u that points outside its section"),
         (patched(section("text")[0], "B", 0xEE), "pc 0: opcode 0xee is no instruction"),
         (patched(section("text")[0] + 15, "B", 0x80), "pc 0: sem has bit 127 set"),
         (patched(section("debug")[0] + 4, "H", 999), "section debug ends in the middle"),
@@ -187,8 +187,34 @@ def test_a_wrong_byte_with_a_right_checksum_never_escapes_as_another_error():
 )  # fmt: skip
 def test_what_is_wrong_is_said(data, what):
     with pytest.raises(BinaryError) as caught:
-        from_bytes(data)
+        from_bytes(data, file="k.bin")
     assert what in str(caught.value)
+    assert str(caught.value).startswith("k.bin: byte ")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "offset", "part"),
+    [
+        (DATA[:100], 100, "header"),
+        (DATA[: section("args")[0] + 5], section("args")[0] + 5, "args"),
+        (DATA[:-1], len(DATA) - 1, "debug"),
+        (patched(8, "I", 2), 8, "header"),
+        (patched(24, "Q", 5), 24, "header"),
+        (patched(SECTION_TABLE + 16, "Q", 256), SECTION_TABLE + 16, "header"),
+        (patched(section("args")[0] + 8, "B", 9), None, "args"),
+        (patched(section("text")[0] + 16, "B", 0xEE), section("text")[0] + 16, "text"),
+        (patched(section("info")[0] + section("info")[1], "B", 1), sum(section("info")), "info"),
+        (DATA[:40] + b"\xff" + DATA[41:], len(DATA) - 4, "checksum"),
+    ],
+)
+def test_the_place_is_the_file_and_the_byte(data, offset, part):
+    with pytest.raises(BinaryError) as caught:
+        from_bytes(data, file="k.bin")
+    loc = caught.value.loc
+    assert isinstance(loc, FileLoc)
+    assert (loc.file, loc.section) == ("k.bin", part)
+    assert loc.offset == offset or offset is None
 
 
 def test_bytes_in_the_gaps_are_refused():

@@ -104,18 +104,28 @@ def test_a_wrong_value_is_reported_at_its_line(tmp_path, before, after, line, wh
     assert loc is not None
     assert Path(loc.file).name == "mine.toml"
     assert loc.line == line_of(text, line)
+    numbers = [field.name for field in dataclasses.fields(Machine) if "low" in field.metadata]
+    if line.strip() in numbers and "SRAM" not in what:
+        meta = Machine.__dataclass_fields__[line].metadata
+        low, high = meta["low"], meta["high"]
+        least = f"12288..{high}" if "too small" in what else f"{low}..{high}"
+        assert (least if low < high else f"is {low} ") in caught.value.hint
+    assert caught.value.hint
 
 
 def test_missing_keys_are_named(tmp_path):
     text = DEFAULT.replace("tile = 32\n", "").replace("extents = 63\n", "")
-    with pytest.raises(MachineError, match="missing keys tile, extents"):
+    with pytest.raises(MachineError, match="missing keys tile, extents") as caught:
         load_text(tmp_path, text)
+    assert "tile is an integer in 8..128" in caught.value.hint
+    assert "extents is an integer in 1..63" in caught.value.hint
 
 
 def test_an_unknown_key_gets_a_suggestion(tmp_path):
     with pytest.raises(MachineError) as caught:
         load_text(tmp_path, DEFAULT + "queue_dept = 3\n")
-    assert caught.value.hint == "did you mean 'queue_depth'?"
+    assert caught.value.hint.startswith("did you mean 'queue_depth'? queue_depth is an integer")
+    assert "in 1..65536 (" in caught.value.hint
 
 
 def test_a_syntax_error_is_reported_at_its_place(tmp_path):
@@ -126,11 +136,13 @@ def test_a_syntax_error_is_reported_at_its_place(tmp_path):
     assert loc is not None
     assert (loc.line, loc.col) == (line_of(text, "tile"), 6)
     assert "not TOML" in caught.value.what
+    assert "each line is `key = value`" in caught.value.hint
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(MachineError, match="cannot read the machine file"):
+    with pytest.raises(MachineError, match="cannot read the machine file") as caught:
         Machine.load(tmp_path / "absent.toml")
+    assert "given by name: tileflow; a file by its path" in caught.value.hint
     with pytest.raises(MachineError, match="cannot read the machine file"):
         Machine.load(tmp_path)
     with pytest.raises(MachineError, match="not UTF-8"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,27 @@ class Loc:
         return "\n".join(f"    {row}" for row in (text.rstrip(), caret) if row)
 
 
+@dataclass(frozen=True)
+class FileLoc:
+    """A place in a file that has no lines: a byte from its start and the part that it lies in, or
+    the file as a whole."""
+
+    file: str
+    offset: int | None = None
+    section: str = ""
+
+    def __str__(self) -> str:
+        section = f" ({self.section})" if self.section else ""
+        return self.file if self.offset is None else f"{self.file}: byte {self.offset}{section}"
+
+    def excerpt(self) -> str:
+        """Bytes are not shown."""
+        return ""
+
+
+Self = TypeVar("Self", bound="TileflowError")
+
+
 class TileflowError(Exception):
     """What is wrong, where, and what to do about it.
 
@@ -36,7 +58,7 @@ class TileflowError(Exception):
     """
 
     def __init__(
-        self, what: str, *, loc: Loc | None = None, hint: str = "",
+        self, what: str, *, loc: Loc | FileLoc | None = None, hint: str = "",
         notes: tuple[str, ...] = (), excerpt: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(what)
@@ -45,6 +67,26 @@ class TileflowError(Exception):
         self.hint = hint
         self.notes = notes
         self._excerpt = excerpt
+
+    def but(
+        self: Self,
+        *,
+        loc: Loc | FileLoc | None = None,
+        hint: str | None = None,
+        excerpt: str | None = None,
+    ) -> Self:
+        """The same error with another place, hint or excerpt."""
+        return type(self)(
+            self.what,
+            loc=self.loc if loc is None else loc,
+            hint=self.hint if hint is None else hint,
+            notes=self.notes,
+            excerpt=self._excerpt if excerpt is None else excerpt,
+        )
+
+    @property
+    def has_place(self) -> bool:
+        return self.loc is not None or bool(self._excerpt)
 
     def __str__(self) -> str:
         place = f"{self.loc}: " if self.loc else ""
@@ -75,6 +117,11 @@ class AssemblyError(TileflowError):
 class BinaryError(TileflowError):
     """Bytes that are not a program of this ISA and machine."""
 
+    def in_file(self, file: str) -> BinaryError:
+        """The error in the file that the bytes came from."""
+        inside = self.loc if isinstance(self.loc, FileLoc) else FileLoc(file)
+        return self.but(loc=replace(inside, file=file))
+
 
 class VerifyError(TileflowError):
     """A program that is not well-synchronised, or leaves its memory."""
@@ -82,6 +129,10 @@ class VerifyError(TileflowError):
 
 class CallError(TileflowError):
     """Arrays that do not fit the program's arguments."""
+
+
+class LaunchError(CallError):
+    """Launch scalars that are not the program's."""
 
 
 class RunError(TileflowError):

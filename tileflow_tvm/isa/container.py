@@ -53,23 +53,31 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from tileflow_tvm.errors import BinaryError, Loc, MachineError
-from tileflow_tvm.isa.encoding import decode, encode, isa_fingerprint
+from tileflow_tvm.errors import BinaryError, FileLoc, Loc, MachineError
+from tileflow_tvm.isa.container_sections import (
+    DAMAGED,
+    NOWHERE,
+    UNNAMED,
+    Reader,
+    Section,
+    read_access,
+    read_arg,
+    read_constants,
+    read_debug,
+    read_table,
+    read_tensor,
+    read_text,
+)
+from tileflow_tvm.isa.encoding import encode, isa_fingerprint
 from tileflow_tvm.isa.machine import MACHINE_INTS, Machine
 from tileflow_tvm.isa.program import (
     AccessPattern,
     ArgSpec,
-    BoxDim,
-    BufferInfo,
     Constant,
-    Instruction,
     Program,
-    Role,
-    Storage,
-    StorageKind,
     TensorSpec,
 )
 from tileflow_tvm.isa.table import DTYPES, TILEFLOW, Isa
@@ -84,8 +92,9 @@ SECTIONS = (
 )  # fmt: skip
 ALIGNMENT = 16
 HEADER = struct.Struct(f"<8sIIQQQ{len(MACHINE_INTS)}I{2 * len(SECTIONS)}Q")
-NOWHERE = 0xFFFFFFFF
-"""The file index of an unknown place."""
+VERSION_AT, COUNT_AT, ISA_PRINT_AT, MACHINE_PRINT_AT, MACHINE_AT = 8, 12, 24, 32, 40
+TABLE_AT = MACHINE_AT + 4 * len(MACHINE_INTS)
+REBUILD = "compile or assemble it again with this version"
 
 
 def to_bytes(program: Program) -> bytes:
@@ -197,77 +206,146 @@ def _debug(program: Program) -> bytes:
     return _table(map(_str, files)) + _table(runs) + _table(buffers)
 
 
-def from_bytes(data: bytes, machine: Machine | None = None, isa: Isa = TILEFLOW) -> Program:
+def from_bytes(
+    data: bytes, machine: Machine | None = None, isa: Isa = TILEFLOW, *, file: str = UNNAMED
+) -> Program:
     """The program of a container; raises BinaryError for anything that `to_bytes` does not write.
 
-    With `machine`, a program made for another machine is refused.
+    With `machine`, a program made for another machine is refused. `file` is where the bytes come
+    from, for errors.
     """
+    try:
+        return _from_bytes(data, machine, isa)
+    except BinaryError as error:
+        raise error.in_file(file) from error.__cause__
+
+
+def _from_bytes(data: bytes, machine: Machine | None, isa: Isa) -> Program:
     sections, codes = _open(data, isa)
-    info = _Reader("info", sections["info"])
+    info = Reader(sections["info"])
     name, machine_name, scratch = info.text(), info.text(), info.one("Q")
     info.close()
     own = _machine(machine_name, codes)
     if own.fingerprint() != HEADER.unpack_from(data)[5]:
-        raise BinaryError("the machine in the header does not match its own fingerprint")
+        raise _in_header(
+            "the machine in the header does not match its own fingerprint", MACHINE_PRINT_AT
+        )
     if machine is not None and own.fingerprint() != machine.fingerprint():
         raise _other_machine(own, machine)
-    locs, buffers = _read_debug(sections["debug"], len(sections["text"]) * 8 // isa.word_bits)
+    count = len(sections["text"].data) * 8 // isa.word_bits
+    locs, buffers = read_debug(sections["debug"], count)
     program = Program(
-        name, own, tuple(_read_text(sections["text"], locs, isa)),
-        args=_read_table("args", sections["args"], _read_arg),
-        scalars=_read_table("scalars", sections["scalars"], _Reader.text),
-        tensors=_read_table("tensors", sections["tensors"], _read_tensor),
-        accesses=_read_table("accesses", sections["accesses"], _read_access),
-        constants=_read_constants(sections["constants"], sections["data"]),
+        name, own, tuple(read_text(sections["text"], locs, isa)),
+        args=read_table(sections["args"], read_arg),
+        scalars=read_table(sections["scalars"], Reader.text),
+        tensors=read_table(sections["tensors"], read_tensor),
+        accesses=read_table(sections["accesses"], read_access),
+        constants=read_constants(sections["constants"], sections["data"].data),
         scratch_bytes=scratch, buffers=buffers, isa=isa,
     )  # fmt: skip
     for problem in problems(program):
-        raise BinaryError(str(problem), hint=problem.hint)
-    if _pack(program) != data:
-        raise BinaryError("the file says its program in another way than to_bytes writes it")
+        section = sections.get(SECTION_OF.get(problem.table, problem.table))
+        loc = FileLoc(UNNAMED, section.offset, section.name) if section else None
+        raise BinaryError(str(problem), loc=loc, hint=problem.hint or DAMAGED)
+    again = _pack(program)
+    if again != data:
+        at = next(i for i, (a, b) in enumerate(zip(again, data, strict=False)) if a != b)
+        raise BinaryError(
+            "the file says its program in another way than to_bytes writes it",
+            loc=FileLoc(UNNAMED, at, _section_at(at, sections)), hint=DAMAGED,
+        )  # fmt: skip
     return program
 
 
-def _open(data: bytes, isa: Isa) -> tuple[dict[str, bytes], tuple[int, ...]]:
+SECTION_OF = {"name": "info", "scratch_bytes": "info", "insns": "text", "buffers": "debug"}
+"""Where the container keeps a field of `Program` that no section is named after."""
+
+
+def _section_at(offset: int, sections: Mapping[str, Section]) -> str:
+    """The section that the byte lies in, or in the padding behind."""
+    names = [section.name for section in sections.values() if section.offset <= offset]
+    return names[-1] if names else "header"
+
+
+def _in_header(what: str, offset: int, hint: str = DAMAGED) -> BinaryError:
+    return BinaryError(what, loc=FileLoc(UNNAMED, offset, "header"), hint=hint)
+
+
+def _foreign(data: bytes) -> str:
+    """What to do with bytes that are no program, from what they look like."""
+    if data.startswith(b"\x93NUMPY"):
+        return "it is a .npy array; an array is given with --in, or to the call"
+    if not data:
+        return "it is empty: compile or assemble it again"
+    try:
+        text = data[:4096].decode()
+    except UnicodeDecodeError:
+        return "a .bin is written by tileflow compile, tileflow asm, and exe.save"
+    if "\0" not in text and any(line.lstrip().startswith(".machine") for line in text.splitlines()):
+        return "it is assembly text, which is assembled first: tileflow asm"
+    return ("it is text; a .asm is assembled by tileflow asm, a kernel in a .py compiled by "
+            "tileflow compile")  # fmt: skip
+
+
+def _open(data: bytes, isa: Isa) -> tuple[dict[str, Section], tuple[int, ...]]:
     """The sections and the machine's codes of a file whose frame is in order."""
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
-        raise BinaryError("not a tileflow program: the file begins with something else",
-                          hint="a .asm file is assembled first: tileflow asm")  # fmt: skip
+        what = "not a tileflow program: the file begins with something else"
+        raise _in_header(what, 0, _foreign(data))
     if len(data) < HEADER.size + 4:
-        raise BinaryError(f"truncated: {len(data)} bytes are less than a header")
+        what = f"truncated: {len(data)} bytes are less than a header"
+        raise _in_header(what, len(data))
     _, version, count, size, fingerprint, _, *rest = HEADER.unpack_from(data)
     if version != VERSION:
         age = "newer" if version > VERSION else "older"
-        raise BinaryError(f"container version {version} is {age} than this tool's, {VERSION}")
+        what = f"container version {version} is {age} than this tool's, {VERSION}"
+        raise _in_header(what, VERSION_AT, REBUILD)
+    codes, table = rest[: len(MACHINE_INTS)], rest[len(MACHINE_INTS) :]
     if size != len(data):
-        what = "truncated" if len(data) < size else "too long"
-        raise BinaryError(f"{what}: the file has {len(data)} bytes and says {size}")
+        kind = "truncated" if len(data) < size else "too long"
+        what = f"{kind}: the file has {len(data)} bytes and says {size}"
+        end = min(size, len(data))
+        raise BinaryError(
+            what, loc=FileLoc(UNNAMED, end, _named_at(end, table)), hint=DAMAGED
+        )  # fmt: skip
     checksum = int.from_bytes(data[-4:], "little")
     if zlib.crc32(memoryview(data)[:-4]) != checksum:
-        raise BinaryError("the checksum does not match: the file was altered")
-    if fingerprint != isa_fingerprint(isa):
+        what = "the checksum does not match: the file was altered"
         raise BinaryError(
+            what, loc=FileLoc(UNNAMED, len(data) - 4, "checksum"), hint=DAMAGED
+        )  # fmt: skip
+    if fingerprint != isa_fingerprint(isa):
+        what = (
             f"made for another instruction set: fingerprint {fingerprint:016x}, "
-            f"{isa.name} {isa.version} has {isa_fingerprint(isa):016x}",
-            hint="compile or assemble it again with this version",
+            f"{isa.name} {isa.version} has {isa_fingerprint(isa):016x}"
         )
+        raise _in_header(what, ISA_PRINT_AT, REBUILD)
     if count != len(SECTIONS):
-        raise BinaryError(f"{count} sections, not {len(SECTIONS)}")
-    codes, table = rest[: len(MACHINE_INTS)], rest[len(MACHINE_INTS) :]
+        raise _in_header(f"{count} sections, not {len(SECTIONS)}", COUNT_AT)
     return _split(data, table), tuple(codes)
 
 
-def _split(data: bytes, table: Sequence[int]) -> dict[str, bytes]:
+def _named_at(offset: int, table: Sequence[int]) -> str:
+    """The section that a byte lies in, by the table of a header whose file may be cut."""
+    starts = zip(SECTIONS, table[::2], strict=True)
+    return next((name for name, start in reversed([*starts]) if start <= offset), "header")
+
+
+def _split(data: bytes, table: Sequence[int]) -> dict[str, Section]:
     sections, end = {}, HEADER.size
-    for name, offset, length in zip(SECTIONS, table[::2], table[1::2], strict=True):
+    entries = zip(SECTIONS, table[::2], table[1::2], strict=True)
+    for index, (name, offset, length) in enumerate(entries):
         start = end + -end % ALIGNMENT
         if offset != start or offset + length > len(data) - 4:
             what = f"section {name} is said to be at {offset} with {length} bytes"
-            raise BinaryError(f"{what}; it begins at {start} and the file has {len(data)}")
+            raise _in_header(
+                f"{what}; it begins at {start} and the file has {len(data)}", TABLE_AT + 16 * index
+            )
         end = offset + length
-        sections[name] = data[offset:end]
+        sections[name] = Section(name, offset, data[offset:end])
     if end != len(data) - 4:
-        raise BinaryError(f"{len(data) - 4 - end} bytes follow the last section")
+        what = f"{len(data) - 4 - end} bytes follow the last section"
+        raise BinaryError(what, loc=FileLoc(UNNAMED, end), hint=DAMAGED)
     return sections
 
 
@@ -275,7 +353,8 @@ def _machine(name: str, codes: tuple[int, ...]) -> Machine:
     try:
         return Machine.of_codes(name, codes)
     except MachineError as error:
-        raise BinaryError(f"its machine makes no sense: {error.what}") from error
+        what = f"its machine makes no sense: {error.what}"
+        raise _in_header(what, MACHINE_AT, error.hint) from error
 
 
 def _other_machine(own: Machine, machine: Machine) -> BinaryError:
@@ -285,121 +364,4 @@ def _other_machine(own: Machine, machine: Machine) -> BinaryError:
         if mine != theirs
     ]
     what = f"made for machine {own.name}, not {machine.name}: {'; '.join(differ)}"
-    return BinaryError(what, hint="compile it again for this machine")
-
-
-class _Reader:
-    """Takes values off the front of a section; running over its end is a BinaryError."""
-
-    def __init__(self, section: str, data: bytes) -> None:
-        self.section, self.data, self.at = section, data, 0
-
-    def take(self, size: int) -> bytes:
-        if size > len(self.data) - self.at:
-            raise BinaryError(f"section {self.section} ends in the middle of an entry")
-        self.at += size
-        return self.data[self.at - size : self.at]
-
-    def many(self, codes: str) -> tuple[int, ...]:
-        layout = struct.Struct("<" + codes)
-        return layout.unpack(self.take(layout.size))
-
-    def one(self, code: str) -> int:
-        return self.many(code)[0]
-
-    def text(self) -> str:
-        try:
-            return self.take(self.one("H")).decode()
-        except UnicodeDecodeError:
-            raise BinaryError(f"section {self.section} has a name that is not UTF-8") from None
-
-    def entries(self, read: Callable[[_Reader], T]) -> tuple[T, ...]:
-        """A count and as many entries; a count that lies runs over the end at once."""
-        return tuple(read(self) for _ in range(self.one("I")))
-
-    def pick(self, what: str, choices: Sequence[T], index: int) -> T:
-        if index >= len(choices):
-            raise BinaryError(f"section {self.section} has {what} {index}, which is none")
-        return choices[index]
-
-    def close(self) -> None:
-        left = len(self.data) - self.at
-        if left:
-            raise BinaryError(f"section {self.section} has {left} bytes after its last entry")
-
-
-def _read_table(section: str, data: bytes, read: Callable[[_Reader], T]) -> tuple[T, ...]:
-    reader = _Reader(section, data)
-    entries = reader.entries(read)
-    reader.close()
-    return entries
-
-
-def _read_arg(reader: _Reader) -> ArgSpec:
-    name = reader.text()
-    dtype, role, rank = reader.many("BBB")
-    shape = reader.many(f"{rank}Q")
-    return ArgSpec(
-        name, shape, reader.pick("role", tuple(Role), role), reader.pick("dtype", DTYPES, dtype)
-    )
-
-
-def _read_tensor(reader: _Reader) -> TensorSpec:
-    name = reader.text()
-    dtype, rank, kind, index, offset = reader.many("BBBIQ")
-    shape, strides = reader.many(f"{rank}Q"), reader.many(f"{rank}q")
-    storage = Storage(reader.pick("storage", tuple(StorageKind), kind), index, offset)
-    return TensorSpec(name, shape, strides, storage, reader.pick("dtype", DTYPES, dtype))
-
-
-def _read_access(reader: _Reader) -> AccessPattern:
-    dims = (reader.many("IbiB") for _ in range(reader.one("B")))
-    return AccessPattern(tuple(
-        BoxDim(extent, dim, step, reader.pick("side", (False, True), side))
-        for extent, dim, step, side in dims
-    ))  # fmt: skip
-
-
-def _read_constants(table: bytes, data: bytes) -> tuple[Constant, ...]:
-    def read(reader: _Reader) -> Constant:
-        name = reader.text()
-        dtype, offset, size = reader.many("BQQ")
-        if offset + size > len(data):
-            what = f"bytes {offset}..{offset + size} of {len(data)}"
-            raise BinaryError(f"constant {name} points outside its section: {what}")
-        return Constant(name, data[offset : offset + size], reader.pick("dtype", DTYPES, dtype))
-
-    return _read_table("constants", table, read)
-
-
-def _read_text(text: bytes, locs: Sequence[Loc | None], isa: Isa) -> Iterator[Instruction]:
-    size = isa.word_bits // 8
-    if len(text) % size:
-        raise BinaryError(f"section text has {len(text)} bytes, no whole number of instructions")
-    for pc, loc in enumerate(locs):
-        yield decode(int.from_bytes(text[pc * size : (pc + 1) * size], "little"), pc, loc, isa)
-
-
-def _read_debug(data: bytes, count: int) -> tuple[list[Loc | None], tuple[BufferInfo, ...]]:
-    """The place of each of `count` instructions, and the buffers."""
-    reader = _Reader("debug", data)
-    files = reader.entries(_Reader.text)
-
-    def place(file: int, line: int, col: int) -> Loc | None:
-        return None if file == NOWHERE else Loc(reader.pick("file", files, file), line, col)
-
-    def buffer(reader: _Reader) -> BufferInfo:
-        name = reader.text()
-        address, size, slots, first, last, *loc = reader.many("QQIII3I")
-        return BufferInfo(name, address, size, slots, first, last, place(*loc))
-
-    runs = reader.entries(lambda reader: reader.many("4I"))
-    buffers = reader.entries(buffer)
-    reader.close()
-    locs: list[Loc | None] = [None] * count
-    ends = [run[0] for run in runs[1:]] + [count]
-    for (pc, *where), end in zip(runs, ends, strict=False):
-        if not pc < end <= count:
-            raise BinaryError(f"section debug places pc {pc}, out of order or past the end")
-        locs[pc:end] = [place(*where)] * (end - pc)
-    return locs, buffers
+    return _in_header(what, MACHINE_AT, "compile it again for this machine")

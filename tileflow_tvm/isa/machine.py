@@ -48,6 +48,8 @@ def _registers(does: str, unit: str, kind: Kind, low: int, default: int) -> int:
 
 
 _ONE_ENGINE = "there is one engine of each kind"
+START = "`tileflow machines tileflow > mine.toml` writes a whole one to begin with"
+"""How to come by a description."""
 MIN_TILES = 3
 """Tiles of SRAM below which no contraction can run."""
 
@@ -119,7 +121,7 @@ class Machine:
         known = [field.name for field in dataclasses.fields(self)]
         for key in changes:
             if key not in known:
-                raise MachineError(f"a machine has no key '{key}'", hint=_nearest(key, known))
+                raise MachineError(f"a machine has no key '{key}'", hint=_nearest_key(key))
         return dataclasses.replace(self, **changes)
 
     def codes(self) -> tuple[int, ...]:
@@ -168,14 +170,18 @@ def _complaints(values: Mapping[str, Any]) -> Iterator[_Complaint]:
     for field in dataclasses.fields(Machine):
         yield from _complain(field, values[field.name])
     tile, sram_bytes = values["tile"], values["sram_bytes"]
-    if tile & (tile - 1):
-        yield _Complaint("tile", f"tile is {tile}, which is not a power of two")
-    if sram_bytes % 4:
-        yield _Complaint("sram_bytes", f"sram_bytes is {sram_bytes}, not a multiple of 4")
     least = MIN_TILES * tile * tile * 4
+    if tile & (tile - 1):
+        what = f"tile is {tile}, which is not a power of two"
+        yield _Complaint("tile", what, f"{_range_of('tile')}: 8, 16, 32, 64 or 128")
+    if sram_bytes % 4:
+        what = f"sram_bytes is {sram_bytes}, not a multiple of 4"
+        example = max(sram_bytes - sram_bytes % 4, least)
+        yield _Complaint("sram_bytes", what, f"{_range_of('sram_bytes')}, for example {example}")
     if sram_bytes < least:
         what = f"sram_bytes is {sram_bytes}, too small for {MIN_TILES} tiles"
-        hint = f"{MIN_TILES} tiles of {tile} x {tile} x 4 B need {least}"
+        high = _FIELDS["sram_bytes"].metadata["high"]
+        hint = f"{MIN_TILES} tiles of {tile} x {tile} x 4 B need {least}: give {least}..{high}"
         yield _Complaint("sram_bytes", what, hint)
 
 
@@ -184,17 +190,34 @@ def _complain(field: dataclasses.Field[Any], value: object) -> Iterator[_Complai
     key = field.name
     if key == "name":
         if not isinstance(value, str) or not value or not value.isprintable():
-            yield _Complaint(key, f"name is {value!r}, not a name")
+            what = f"name is {value!r}, not a name"
+            yield _Complaint(key, what, 'a printable text that is not empty, as in name = "mine"')
     elif key == "dtypes":
         in_order = [dtype for dtype in DTYPES if isinstance(value, tuple) and dtype in value]
         if not value or value != tuple(in_order):
-            yield _Complaint(key, f"dtypes is {value!r}", f"a list of {', '.join(DTYPES)}")
+            listing = ", ".join(DTYPES)
+            yield _Complaint(key, f"dtypes is {value!r}, not a list of {listing}",
+                             f"dtypes = {_toml_value(DTYPES)}")  # fmt: skip
     elif not isinstance(value, int) or isinstance(value, bool):
-        yield _Complaint(key, f"{key} is {value!r}, not an integer")
+        yield _Complaint(key, f"{key} is {value!r}, not an integer", _range_of(key))
     elif not field.metadata["low"] <= value <= field.metadata["high"]:
         low, high = field.metadata["low"], field.metadata["high"]
         what = f"{key} is {value}, outside {low}..{high}"
-        yield _Complaint(key, what, field.metadata["hint"])
+        reason = field.metadata["hint"]
+        yield _Complaint(key, what, _range_of(key) + (f"; {reason}" if reason else ""))
+
+
+_FIELDS = {field.name: field for field in dataclasses.fields(Machine)}
+
+
+def _range_of(key: str) -> str:
+    """What may be given for a key, and what it means."""
+    meta = _FIELDS[key].metadata
+    if "low" not in meta:
+        return f"{key} is {meta['does']}"
+    low, high = meta["low"], meta["high"]
+    allowed = f"{low}" if low == high else f"an integer in {low}..{high}"
+    return f"{key} is {allowed} ({meta['does']})"
 
 
 def _in_unit(field: dataclasses.Field[Any]) -> str:
@@ -215,6 +238,11 @@ def _nearest(word: str, known: list[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
 
 
+def _nearest_key(word: str) -> str:
+    hint = _nearest(word, list(_FIELDS))
+    return next((f"{hint} {_range_of(key)}" for key in _FIELDS if f"'{key}'" in hint), hint)
+
+
 def _load_builtin(name: str) -> Machine:
     if name not in Machine.names():
         nearest = _nearest(name, list(Machine.names()))
@@ -228,20 +256,27 @@ def _load_file(path: Path) -> Machine:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         reason = error.strerror or str(error)
-        raise MachineError(f"cannot read the machine file {path}: {reason}") from error
+        built_in = ", ".join(Machine.names())
+        raise MachineError(
+            f"cannot read the machine file {path}: {reason}",
+            hint=f"built-in machines are given by name: {built_in}; a file by its path. {START}",
+        ) from error
     except UnicodeDecodeError as error:
-        raise MachineError(f"{path} is not UTF-8 text", loc=Loc(str(path), 1)) from error
+        raise MachineError(
+            f"{path} is not UTF-8 text", loc=Loc(str(path), 1), hint=START
+        ) from error
     values = _parse_toml(text, path)
     fields = dataclasses.fields(Machine)
     known = [field.name for field in fields]
     for key in values:
         if key not in known:
             loc = _find_key(text, key, path)
-            raise MachineError(f"unknown key '{key}'", loc=loc, hint=_nearest(key, known))
+            raise MachineError(f"unknown key '{key}'", loc=loc, hint=_nearest_key(key))
     missing = [key for key in known if key not in values]
     if missing:
         what = f"missing key{'s' * (len(missing) > 1)} {', '.join(missing)}"
-        raise MachineError(what, loc=Loc(str(path), 1), hint="doc/machine.md lists every key")
+        hint = f"{'; '.join(map(_range_of, missing[:3]))}; doc/machine.md lists every key. {START}"
+        raise MachineError(what, loc=Loc(str(path), 1), hint=hint)
     values["dtypes"] = _as_tuple(values["dtypes"])
     for complaint in _complaints(values):
         loc = _find_key(text, complaint.key, path)
@@ -272,4 +307,6 @@ def _parse_toml(text: str, path: Path) -> dict[str, Any]:
         last = text.count("\n") + 1
         loc = Loc(str(path), int(place[1]), int(place[2])) if place else Loc(str(path), last)
         what = re.sub(r" \(at .*\)$", "", str(error))
-        raise MachineError(f"not TOML: {what}", loc=loc) from error
+        raise MachineError(
+            f"not TOML: {what}", loc=loc, hint=f"each line is `key = value`. {START}"
+        ) from error

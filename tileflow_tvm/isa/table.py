@@ -45,6 +45,16 @@ class Kind(Enum):
     ACCESS = "access pattern"
 
 
+PREFIX = {
+    Kind.AGEN: "a",
+    Kind.EXTENT: "e",
+    Kind.SCALAR: "s",
+    Kind.SEM: "sem",
+    Kind.LEVEL: "l",
+}
+"""A register is written as its kind's prefix and its number."""
+
+
 @dataclass(frozen=True)
 class Field:
     """`width` bits from bit `lo` of the instruction word."""

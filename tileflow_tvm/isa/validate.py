@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tileflow_tvm.errors import Loc
+from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.program import (
     BROADCAST,
     ITEM_BYTES,
@@ -26,6 +27,7 @@ from tileflow_tvm.isa.table import (
     CLEAR_MODES,
     NO_REGISTER,
     OPERAND_MODES,
+    PREFIX,
     SCALAR_SOURCE,
     Engine,
     Field,
@@ -45,6 +47,19 @@ LIMIT_OF = {
     Kind.ACCESS: "accesses",
 }
 """The key of the machine that limits what a field of this kind names."""
+
+
+def registers(kind: Kind, machine: Machine | None) -> str:
+    """Which registers a field of this kind may name: "a0..a62"."""
+    if machine is None:
+        return ""
+    kinds = (Kind.LEVEL, Kind.SCALAR) if kind is Kind.SOURCE else (kind,)
+    parts = []
+    for each in kinds:
+        prefix, count = PREFIX[each], getattr(machine, LIMIT_OF[each])
+        only = f"{prefix}0..{prefix}{count - 1}" if count > 1 else f"{prefix}0" * count
+        parts.append(only or f"no {each.value}")
+    return f"{machine.name} has {' and '.join(parts)}"
 
 
 @dataclass(frozen=True)
@@ -80,14 +95,15 @@ def table_problems(program: Program) -> Iterator[Problem]:
     """What is wrong apart from instructions and debug information."""
     yield from _name("name", 0, program.name)
     if not 0 <= program.scratch_bytes < LARGEST_SIZE:
-        yield Problem("scratch_bytes", 0, f"{program.scratch_bytes} bytes of scratch")
+        what = f"{program.scratch_bytes} bytes of scratch"
+        yield Problem("scratch_bytes", 0, what, f"0..{LARGEST_SIZE - 1}")
     for table in ("args", "scalars", "tensors", "constants"):
         yield from _names(table, getattr(program, table))
     for limit in ("scalars", "tensors", "accesses"):
         most, count = getattr(program.machine, limit), len(getattr(program, limit))
         if count > most:
             what = f"{count} {limit}, but {program.machine.name} has {most}"
-            yield Problem(limit, most, what)
+            yield Problem(limit, most, what, f"use fewer, or a machine with more {limit}")
     for index, arg in enumerate(program.args):
         yield from _arg(program, index, arg)
     for index, constant in enumerate(program.constants):
@@ -106,7 +122,8 @@ def _names(
         name = entry if isinstance(entry, str) else entry.name
         yield from _name(table, index, name)
         if seen.setdefault(name, index) != index:
-            yield Problem(table, index, f"a second '{name}'; the first is entry {seen[name]}")
+            what = f"a second '{name}'; the first is entry {seen[name]}"
+            yield Problem(table, index, what, "give each a name of its own")
 
 
 def _name(table: str, index: int, name: str) -> Iterator[Problem]:
@@ -138,16 +155,19 @@ def _shape(table: str, index: int, shape: Sequence[int], dtype: str) -> Iterator
     size = ITEM_BYTES.get(dtype, 1)
     for extent in shape:
         if extent < 0:
-            yield Problem(table, index, f"shape {list(shape)} has a negative size")
+            what = f"shape {list(shape)} has a negative size"
+            yield Problem(table, index, what, "sizes are 0 or more")
         size *= max(extent, 1)
     if size >= LARGEST_SIZE:
-        yield Problem(table, index, f"shape {list(shape)} is {size} bytes, too many to address")
+        what = f"shape {list(shape)} is {size} bytes, too many to address"
+        yield Problem(table, index, what, f"at most {LARGEST_SIZE - 1} bytes")
 
 
 def _arg(program: Program, index: int, arg: ArgSpec) -> Iterator[Problem]:
     yield from _dtype(program, "args", index, arg.dtype)
     if len(arg.shape) > MAX_RANK:
-        yield Problem("args", index, f"rank {len(arg.shape)} is over {MAX_RANK}")
+        what = f"rank {len(arg.shape)} is over {MAX_RANK}"
+        yield Problem("args", index, what, "merge dimensions that lie next to each other")
     yield from _shape("args", index, arg.shape, arg.dtype)
 
 
@@ -159,8 +179,8 @@ def _constant(program: Program, index: int, constant: Constant) -> Iterator[Prob
 
 
 def _tensor(program: Program, index: int, tensor: TensorSpec) -> Iterator[Problem]:
-    def bad(what: str) -> Problem:
-        return Problem("tensors", index, f"tensor {tensor.name}: {what}")
+    def bad(what: str, hint: str = "") -> Problem:
+        return Problem("tensors", index, f"tensor {tensor.name}: {what}", hint)
 
     wrong_dtype = list(_dtype(program, "tensors", index, tensor.dtype))
     wrong_shape = list(_shape("tensors", index, tensor.shape, tensor.dtype))
@@ -168,11 +188,12 @@ def _tensor(program: Program, index: int, tensor: TensorSpec) -> Iterator[Proble
     if not 1 <= tensor.rank <= MAX_RANK:
         yield bad(f"rank {tensor.rank} is outside 1..{MAX_RANK}")
     elif len(tensor.strides) != tensor.rank:
-        yield bad(f"{len(tensor.strides)} strides for rank {tensor.rank}")
+        yield bad(f"{len(tensor.strides)} strides for rank {tensor.rank}", "one for each dimension")
     elif any(abs(stride) >= LARGEST_SIZE for stride in tensor.strides):
         yield bad(f"strides {list(tensor.strides)} are too large to address")
     elif not (wrong_dtype or wrong_shape):
-        yield from (bad(what) for what in _outside_storage(program, tensor))
+        hint = "check its shape, strides and byte offset against what it lies in"
+        yield from (bad(what, hint) for what in _outside_storage(program, tensor))
 
 
 def _outside_storage(program: Program, tensor: TensorSpec) -> Iterator[str]:
@@ -194,8 +215,8 @@ def _outside_storage(program: Program, tensor: TensorSpec) -> Iterator[str]:
 
 
 def _access(program: Program, index: int, access: AccessPattern) -> Iterator[Problem]:
-    def bad(what: str) -> Problem:
-        return Problem("accesses", index, what)
+    def bad(what: str, hint: str = "") -> Problem:
+        return Problem("accesses", index, what, hint)
 
     if len(access.dims) > MAX_RANK:
         yield bad(f"{len(access.dims)} dimensions, at most {MAX_RANK}")
@@ -207,7 +228,8 @@ def _access(program: Program, index: int, access: AccessPattern) -> Iterator[Pro
         if not -(1 << 31) <= dim.step < 1 << 31:
             yield bad(f"step {dim.step} does not fit 32 bits")
     if access.rows * access.cols * min(ITEM_BYTES.values()) > program.machine.sram_bytes:
-        yield bad(f"a box of {access.rows} x {access.cols} is larger than the SRAM")
+        what = f"a box of {access.rows} x {access.cols} is larger than the SRAM"
+        yield bad(what, f"{program.machine.name} has {program.machine.sram_bytes} bytes of it")
 
 
 def buffer_problems(program: Program) -> Iterator[Problem]:
@@ -246,7 +268,7 @@ class Walk:
         """What is wrong with the next instruction."""
         row = self.program.isa.by_mnemonic.get(insn.mnemonic)
         if row is None:
-            yield self._bad(f"no instruction is called {insn.mnemonic}")
+            yield self._bad(f"no instruction is called {insn.mnemonic}", "tileflow isa lists them")
         else:
             found = [*_operands(self.program, self.pc, insn, row.fields)]
             yield from found or self._place(insn)
@@ -257,9 +279,10 @@ class Walk:
     def finish(self) -> Iterator[Problem]:
         """What is wrong with the program's end."""
         for pc in self.open_loops:
-            yield Problem("insns", pc, "the loop is never closed")
+            yield Problem("insns", pc, "the loop is never closed", "add its 'end'")
         if not self.halted:
-            yield Problem("insns", max(self.pc - 1, 0), "the program does not end in halt")
+            last = max(self.pc - 1, 0)
+            yield Problem("insns", last, "the program does not end in halt", "add 'halt'")
 
     def _advance(self, mnemonic: str, engine: Engine) -> None:
         if mnemonic == "loop":
@@ -269,37 +292,44 @@ class Walk:
         self.halted = self.halted or mnemonic == "halt"
         self.begun = self.begun or mnemonic == "loop" or engine is not Engine.SEQUENCER
 
-    def _bad(self, what: str, operand: str = "") -> Problem:
-        return Problem("insns", self.pc, what, operand=operand)
+    def _bad(self, what: str, hint: str, operand: str = "") -> Problem:
+        return Problem("insns", self.pc, what, hint, operand)
 
     def _place(self, insn: Instruction) -> Iterator[Problem]:
         """What depends on where the instruction stands."""
         machine, depth = self.program.machine, len(self.open_loops)
         if self.halted:
-            yield self._bad("nothing may follow halt")
+            yield self._bad("nothing may follow halt", "halt is the last instruction")
         match insn.mnemonic:
             case "halt" if depth:
-                yield self._bad("halt is legal only outside loops")
+                yield self._bad("halt is legal only outside loops", "close the loops before it")
             case "loop" if depth >= machine.loop_levels:
                 what = f"loops nest {depth + 1} deep"
-                yield self._bad(f"{what}, but {machine.name} has {machine.loop_levels} levels")
+                what += f", but {machine.name} has {machine.loop_levels} levels"
+                yield self._bad(what, "merge loops, or give the machine more loop_levels")
             case "end" if not depth:
-                yield self._bad("end without a loop")
+                yield self._bad("end without a loop", "remove it, or begin the loop")
             case "scalar" if depth:
-                yield self._bad("scalar is legal only outside loops")
+                yield self._bad("scalar is legal only outside loops", "compute it before the loop")
             case "sem":
                 yield from self._sem(insn)
         if insn.operands.get("clear") == CLEAR_MODES.index("at0"):
             level = insn.operands["level"]
             if level >= depth:
                 what = f"clear=at0 names level l{level}, but {depth} loops are around this"
-                yield self._bad(what, "level")
+                inside = f"one of {self._open_levels()}" if depth else "it belongs inside a loop"
+                yield self._bad(what, inside, "level")
+
+    def _open_levels(self) -> str:
+        return ", ".join(f"{PREFIX[Kind.LEVEL]}{level}" for level in range(len(self.open_loops)))
 
     def _sem(self, insn: Instruction) -> Iterator[Problem]:
         if self.begun:
-            yield self._bad("sem is legal only before the first loop and engine instruction")
+            what = "sem is legal only before the first loop and engine instruction"
+            yield self._bad(what, "move it to the front")
         if insn.operands["dst"] in self.semaphores:
-            yield self._bad(f"semaphore {insn.operands['dst']} is set twice", "dst")
+            what = f"semaphore {insn.operands['dst']} is set twice"
+            yield self._bad(what, "one sem for each semaphore gives its first count", "dst")
         self.semaphores.add(insn.operands["dst"])
 
 
@@ -316,10 +346,11 @@ def _operands(
         what = _field_problem(program, field, insn.operands[field.name])
         if what:
             fine = False
-            yield Problem("insns", pc, f"{insn.mnemonic}: {what}", operand=field.name)
+            hint = _field_hint(program, field)
+            yield Problem("insns", pc, f"{insn.mnemonic}: {what}", hint, field.name)
     if fine:
-        for operand, what in _combination(program, insn):
-            yield Problem("insns", pc, f"{insn.mnemonic}: {what}", operand=operand)
+        for operand, what, hint in _combination(program, insn):
+            yield Problem("insns", pc, f"{insn.mnemonic}: {what}", hint, operand)
 
 
 def _field_problem(program: Program, field: Field, value: int) -> str:
@@ -344,6 +375,19 @@ def _field_problem(program: Program, field: Field, value: int) -> str:
     return ""
 
 
+def _field_hint(program: Program, field: Field) -> str:
+    """What may be written for an operand."""
+    if field.kind is Kind.SOURCE or field.kind in PREFIX:
+        return registers(field.kind, program.machine)
+    if field.kind in (Kind.TENSOR, Kind.ACCESS):
+        count = len(getattr(program, LIMIT_OF[field.kind]))
+        return f"the program has {field.kind.value} 0..{count - 1}" if count else (
+            f"the program has no {field.kind.value}"
+        )  # fmt: skip
+    low, high = field.bounds
+    return f"{field.name} is in {low}..{high}"
+
+
 def _source_problem(program: Program, field: Field, value: int) -> str:
     machine = program.machine
     if value < SCALAR_SOURCE:
@@ -355,30 +399,38 @@ def _source_problem(program: Program, field: Field, value: int) -> str:
     return "" if fits else f"{field.name} is {name}, but {machine.name} has {most} {what}"
 
 
-def _combination(program: Program, insn: Instruction) -> Iterator[tuple[str, str]]:
-    """Operands that are fine by themselves and make no sense together."""
+def _combination(program: Program, insn: Instruction) -> Iterator[tuple[str, str, str]]:
+    """Operands that are fine by themselves and make no sense together: (operand, what, hint)."""
     values = insn.operands
     if insn.mnemonic == "loop" and values["count"] and values["by"] != NO_REGISTER:
-        yield "by", "the trips are given by both count and by"
+        yield "by", "the trips are given by both count and by", "give one of the two"
     if insn.mnemonic == "scalar" and values["imm"] and values["rhs"] != NO_REGISTER:
-        yield "imm", "the right operand is given by both rhs and imm"
+        yield "imm", "the right operand is given by both rhs and imm", "give one of the two"
     if insn.mnemonic == "exec.binary":
         for side in ("lhs", "rhs"):
             immediate = values[f"{side[0]}mode"] == OPERAND_MODES.index("imm")
             if immediate and values[side] != NO_REGISTER:
-                yield side, f"{side} is the immediate and a register"
+                hint = f"{side}=none, or another {side[0]}mode"
+                yield side, f"{side} is the immediate and a register", hint
             if not immediate and values[side] == NO_REGISTER:
-                yield side, f"{side} is missing"
+                hint = f"give {side} an address generator, or say {side[0]}mode=imm"
+                yield side, f"{side} is missing", hint
     if "tensor" in values:
         yield from _transfer(program, insn)
 
 
-def _transfer(program: Program, insn: Instruction) -> Iterator[tuple[str, str]]:
+def _transfer(program: Program, insn: Instruction) -> Iterator[tuple[str, str, str]]:
     tensor = program.tensors[insn.operands["tensor"]]
     for dim in range(tensor.rank, MAX_RANK):
         if insn.operands[f"c{dim}"] != NO_REGISTER:
-            yield f"c{dim}", f"{tensor.name} has rank {tensor.rank}, no dimension {dim}"
+            what = f"{tensor.name} has rank {tensor.rank}, no dimension {dim}"
+            yield f"c{dim}", what, f"give {tensor.rank} coordinates: {_indexed(tensor)}"
     for box in program.accesses[insn.operands["access"]].dims:
         if box.tensor_dim >= tensor.rank:
             what = f"the pattern moves along dimension {box.tensor_dim}"
-            yield "access", f"{what}, but {tensor.name} has rank {tensor.rank}"
+            hint = f"a pattern for {tensor.name} moves along d0..d{tensor.rank - 1}"
+            yield "access", f"{what}, but {tensor.name} has rank {tensor.rank}", hint
+
+
+def _indexed(tensor: TensorSpec) -> str:
+    return f"{tensor.name}[{', '.join(f'a{dim}' for dim in range(tensor.rank))}]"
