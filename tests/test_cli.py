@@ -177,14 +177,43 @@ class TestTextAndBinary:
     @pytest.mark.parametrize("size", [0, 1, 40, 300, -1])
     def test_truncated_binary(self, binary, size, capsys):
         Path("cut.bin").write_bytes(binary.read_bytes()[:size])
-        assert failure(capsys, "disasm", "cut.bin").startswith("error: cut.bin: ")
+        shown = failure(capsys, "disasm", "cut.bin")
+        length = Path("cut.bin").stat().st_size
+        part = "header" if length < 256 else "args" if length == 300 else "debug"
+        assert shown.startswith(f"cut.bin: byte {length} ({part}): error: ")
+        assert "\nhint: " in shown
+
+    @pytest.mark.parametrize(
+        ("name", "content", "hint"),
+        [
+            ("k.asm", b".machine tileflow\nhalt\n", "assembled first: tileflow asm"),
+            ("x.npy", b"\x93NUMPY\x01\x00", "it is a .npy array"),
+            ("k.py", b"import tvm\n", "compiled by tileflow compile"),
+            ("noise.bin", bytes(range(200, 256)), "a .bin is written by tileflow compile"),
+        ],
+    )
+    def test_what_is_no_binary_is_recognised(self, name, content, hint, capsys):
+        Path(name).write_bytes(content)
+        shown = failure(capsys, "disasm", name)
+        assert shown.startswith(f"{name}: byte 0 (header): error: not a tileflow program")
+        assert hint in shown.splitlines()[-1]
 
 
 class TestFiles:
     def test_missing_file(self, capsys):
-        assert failure(capsys, "disasm", "none.bin") == (
-            "error: cannot read none.bin: No such file or directory\n"
-        )
+        shown = failure(capsys, "disasm", "none.bin")
+        what, hint = shown.splitlines()
+        assert what == "error: cannot read none.bin: No such file or directory"
+        assert hint.startswith("hint: check the path")
+
+    def test_missing_file_with_a_near_name(self, binary, capsys):
+        shown = failure(capsys, "disasm", "afine.bin")
+        assert binary.name == "affine.bin"
+        assert shown.splitlines()[-1] == "hint: did you mean affine.bin?"
+
+    def test_missing_folder(self, capsys):
+        hint = failure(capsys, "disasm", "none/k.bin").splitlines()[-1]
+        assert hint.startswith("hint: there is no folder none in ")
 
     def test_directory(self, tmp_path, capsys):
         (tmp_path / "folder").mkdir()
@@ -195,7 +224,9 @@ class TestFiles:
 
     def test_output_into_a_missing_folder(self, binary, capsys):
         shown = failure(capsys, "disasm", str(binary), "-o", "no/x.asm")
-        assert shown == "error: cannot write no/x.asm: no does not exist\n"
+        assert shown == (
+            "error: cannot write no/x.asm: no does not exist\nhint: make the folder first\n"
+        )
 
     def test_output_below_a_file(self, binary, capsys):
         shown = failure(capsys, "disasm", str(binary), "-o", f"{binary}/x.asm")
@@ -204,7 +235,7 @@ class TestFiles:
     def test_output_is_a_directory(self, binary, tmp_path, capsys):
         (tmp_path / "folder").mkdir()
         shown = failure(capsys, "disasm", str(binary), "-o", "folder")
-        assert shown == "error: cannot write folder: it is a directory\n"
+        assert shown.startswith("error: cannot write folder: it is a directory\nhint: ")
 
     def test_output_over_the_input(self, binary, capsys):
         shown = failure(capsys, "disasm", "affine.bin", "-o", str(binary))
@@ -247,7 +278,7 @@ class TestFiles:
             result = tileflow("isa", cwd=tmp_path, capture_output=False, stdout=full,
                               stderr=subprocess.PIPE)  # fmt: skip
         assert result.returncode == 1
-        assert result.stderr == "error: No space left on device\n"
+        assert result.stderr.startswith("error: No space left on device\nhint: ")
 
     def test_full_disk_leaves_no_half_file(self, binary, tmp_path):
         (tmp_path / "x.asm").write_text("old")
@@ -263,7 +294,7 @@ class TestFiles:
             cwd=tmp_path, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert result.returncode == 1
-        assert result.stderr == "error: cannot write x.asm: File too large\n"
+        assert result.stderr.startswith("error: cannot write x.asm: File too large\nhint: ")
         assert (tmp_path / "x.asm").read_text() == "old"
         assert sorted(tmp_path.iterdir()) == before
 
@@ -307,13 +338,14 @@ class TestEnds:
             raise MemoryError
 
         monkeypatch.setattr("tileflow_tvm.cli.listing.read_program", greedy)
-        assert failure(capsys, "disasm", str(binary)) == "error: out of memory\n"
+        shown = failure(capsys, "disasm", str(binary))
+        assert shown.startswith("error: out of memory\nhint: ")
 
     def test_verbose_shows_the_traceback(self, capsys):
         assert main(["disasm", "none.bin", "--verbose"]) == 1
         shown = capsys.readouterr().err
         assert shown.startswith("Traceback")
-        assert shown.endswith("error: cannot read none.bin: No such file or directory\n")
+        assert "\nerror: cannot read none.bin: No such file or directory\nhint: " in shown
 
     def test_a_defect_of_ours_is_not_put_on_the_input(self, binary, monkeypatch):
         def broken(*_):

@@ -172,7 +172,8 @@ class TestWhichKernel:
             (RELU, "kernel.py:none", "kernel.py defines no 'none'\nhint: name one: relu"),
             (RELU, "kernel.py:T", "is no kernel but of type"),
             ("x = 1\n", "kernel.py", "kernel.py defines no kernel\nhint: decorate"),
-            (MAKER, "kernel.py:fill", "missing a required argument: 'n'\nhint: give it numbers"),
+            (MAKER, "kernel.py:fill", "kernel.py:fill is a function: missing a required argument"),
+            (MAKER, "kernel.py:fill", "    def fill(n, value=1):\nhint: give it numbers"),
             (MAKER, "kernel.py:number --shape 3", "returned no kernel but a value of type int"),
             (MAKER, "kernel.py:broken --shape 3", "ZeroDivisionError"),
             (RELU, "kernel.py:relu --shape 3", "is a kernel already; it takes no --shape"),
@@ -182,7 +183,15 @@ class TestWhichKernel:
     )
     def test_none(self, text, kernel, wanted, capsys):
         save(text)
-        assert wanted in failure(capsys, "compile", *kernel.split())
+        shown = failure(capsys, "compile", *kernel.split())
+        assert wanted in shown
+        assert "\nhint: " in shown
+
+    def test_a_module_that_is_not_there(self, capsys):
+        save("import tileflow_tvm\nimport not_there\n")
+        shown = failure(capsys, "compile", "kernel.py")
+        assert shown.startswith("kernel.py:2: error: ModuleNotFoundError: No module named 'not_t")
+        assert "put the module beside kernel.py" in shown.splitlines()[-1]
 
     def test_no_python_file(self, capsys):
         save(RELU, "kernel.txt")
@@ -226,5 +235,6 @@ class TestCheck:
     def test_tile_level_needs_one(self, capsys):
         save(RELU)
         shown = failure(capsys, "check", "kernel.py")
-        assert shown.startswith("error: kernel.py is at tile level")
+        assert re.match(r".*kernel\.py:5:13: error: kernel\.py is at tile level", shown)
+        assert "hint: put a function" in shown
         assert "hint: put a function relu_reference beside it" in shown

@@ -119,12 +119,30 @@ def test_interrupt(options, tmp_path, x):
 class TestBadInputs:
     def test_no_input(self, capsys):
         shown = failure(capsys)
-        assert shown == "error: no array for x\nhint: give files with --in, or --random SEED\n"
+        assert shown == (
+            f"error: no array for x[{LENGTH}]\n"
+            "hint: give a file for each, --in x=FILE.npy, or draw them: --random SEED\n"
+        )
 
     @pytest.mark.usefixtures("x")
     def test_too_many_inputs(self, capsys):
         shown = failure(capsys, "--in", "x.npy", "x.npy")
-        assert shown == f"error: 2 inputs are given, the program has 1: x[{LENGTH}]\n"
+        what, hint = shown.splitlines()
+        assert what == f"error: 2 inputs are given, the program has 1: x[{LENGTH}]"
+        assert "--in NAME=FILE" in hint
+
+    def test_an_argument_that_the_program_does_not_have(self, capsys):
+        shown = failure(capsys, "--in", "z=absent.npy")
+        assert shown == (
+            f"error: the program has no argument 'z' that it reads; it reads x[{LENGTH}]\n"
+            "hint: --in x=FILE.npy; a file with '=' in its name is given as ./z=absent.npy\n"
+        )
+        shown = failure(capsys, "--random", "0", "--out", "x=y.npy")
+        assert f"no argument 'x' that it writes; it writes y[{LENGTH}]" in shown
+
+    def test_a_file_with_an_equals_sign_in_its_name(self, x):
+        np.save("z=x.npy", x)
+        assert main(["run", "affine.bin", "--in", "./z=x.npy", "-q"]) == 0
 
     @pytest.mark.usefixtures("x")
     def test_one_input_twice(self, capsys):
@@ -133,7 +151,9 @@ class TestBadInputs:
     @pytest.mark.usefixtures("x")
     def test_too_many_outputs(self, capsys):
         shown = failure(capsys, "--in", "x.npy", "--out", "a.npy", "b.npy")
-        assert shown == f"error: 2 outputs are given, the program has 1: y[{LENGTH}]\n"
+        what, hint = shown.splitlines()
+        assert what == f"error: 2 outputs are given, the program has 1: y[{LENGTH}]"
+        assert "--out NAME=FILE" in hint
         assert not Path("a.npy").exists()
 
     def test_missing_array(self, capsys):
@@ -156,19 +176,33 @@ class TestBadInputs:
     def test_wrong_dtype_names_the_cast(self, x, capsys):
         np.save("x.npy", x.astype(np.float64))
         shown = failure(capsys, "--in", "x.npy")
-        assert "error: 'x' takes float32, not float64" in shown
-        assert "hint: " in shown
+        assert shown.startswith("x.npy: error: 'x' takes float32, not float64\nhint: ")
+        assert "np.save('x.npy', ...)" in shown
+        assert "astype" not in shown
 
     def test_wrong_shape(self, x, capsys):
         np.save("x.npy", x[1:])
-        assert f"'x' takes shape ({LENGTH},), not ({LENGTH - 1},)" in failure(
-            capsys, "--in", "x.npy"
-        )
+        shown = failure(capsys, "--in", "x.npy")
+        what = f"x.npy: error: 'x' takes shape ({LENGTH},), not ({LENGTH - 1},)\nhint: "
+        assert shown.startswith(what)
+        assert f"shape ({LENGTH},), or give this one to another argument: --in NAME=x.npy" in shown
 
     @pytest.mark.usefixtures("x")
     def test_scalar_the_program_does_not_have(self, capsys):
         shown = failure(capsys, "--in", "x.npy", "--scalar", "n=3")
         assert "launch scalars are: none; given: n" in shown
+        assert "exe(" not in shown
+        assert "--scalar NAME=N" in shown.splitlines()[-1]
+
+    @pytest.mark.usefixtures("x")
+    def test_scalar_twice(self, capsys):
+        shown = failure(capsys, "--in", "x.npy", "--scalar", "n=3", "--scalar", "n=4")
+        assert "--scalar n is given twice: 3 and 4\nhint: " in shown
+
+    @pytest.mark.usefixtures("x")
+    def test_scalar_with_the_name_of_an_option(self, capsys):
+        shown = failure(capsys, "--in", "x.npy", "--scalar", "engine=3")
+        assert "launch scalars are: none; given: engine" in shown
 
     @pytest.mark.usefixtures("x")
     def test_output_over_an_input(self, x, capsys):
@@ -188,5 +222,7 @@ class TestBadInputs:
         shown = failure(capsys, "--in", "x.npy")
         assert shown.startswith("affine.py:3:5: error: ")
         assert "store it" in shown
+        assert "the earlier instruction says post=semN, the later one wait=semN" in shown
+        assert "defect of the compiler: report it with the kernel and what --dump-passes" in shown
         assert main(["run", "affine.bin", "--in", "x.npy", "--no-verify",
                      "--engine", "sequential"]) == 0  # fmt: skip

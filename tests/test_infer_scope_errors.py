@@ -153,7 +153,7 @@ CASES = {
             T.tf.store(C[i * 32 : i * 32 + 32, 0:64], b)  # HERE
         """,
         r"store writes up to 100 - i \* 32 of the 32 x 64 'b', but only elements before "
-        r"90 - i \* 32 are valid", [r"clipped by .*:15:"], "'C' is larger",
+        r"90 - i \* 32 are valid", [r"clipped by .*:15:"], "dimension 0 of 'C' reaches 10 further",
     ),
     "carried_clip": (
         """

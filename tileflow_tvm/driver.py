@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tileflow_tvm.errors import BinaryError, KernelError
+from tileflow_tvm.errors import BinaryError, FileLoc, KernelError
 from tileflow_tvm.isa.container import from_bytes, to_bytes
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.program import Program
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 class Executable:
     """A program for one machine: call it with NumPy arrays, look at its text, save it."""
 
-    def __init__(self, program: Program, data: bytes | None = None) -> None:
+    def __init__(self, program: Program, data: bytes | None = None, file: str = "") -> None:
+        """`data` is the program as a .bin, `file` where that came from, for errors."""
         self.program = program
         self._data = data
+        self._file = file
 
     @property
     def machine(self) -> Machine:
@@ -55,7 +57,7 @@ class Executable:
     def simulator(self) -> Simulator:
         from tileflow_tvm.sim import Simulator
 
-        return Simulator(self.program, self.to_bytes())
+        return Simulator(self.program, self.to_bytes(), self._file)
 
     def __call__(self, *inputs: Any, **scalars: int) -> Any:
         """Run on NumPy arrays; the written arguments come back: one array, or a tuple."""
@@ -112,11 +114,14 @@ def compile(
 
 def load(path: str | os.PathLike[str]) -> Executable:
     """The program of a .bin. Raises BinaryError where it is not one."""
+    file = os.fspath(path)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise BinaryError(f"{os.fspath(path)}: {error.strerror}") from None
-    return Executable(from_bytes(data), data)
+        hint = "a .bin is written by tileflow compile, tileflow asm, and exe.save"
+        what = f"cannot read it: {error.strerror}"
+        raise BinaryError(what, loc=FileLoc(file), hint=hint) from None
+    return Executable(from_bytes(data, file=file), data, file)
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -140,7 +145,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
 def _dump_to(folder: Path) -> Callable[[str, str], None]:
     """A watcher that writes each pass's script as NN_name.py."""
     if folder.exists() and not folder.is_dir():
-        raise KernelError(f"{folder} is not a directory")
+        raise KernelError(f"{folder} is not a directory", hint="--dump-passes makes one of its own")
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
 

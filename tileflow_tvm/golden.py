@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """Mismatches that an error lists."""
+RTOL, ATOL = 1e-4, 1e-5
 
 
 class CheckError(TileflowError):
@@ -44,8 +45,8 @@ def check(
     oracle: Callable[..., Any] | None = None,
     machine: str | os.PathLike[str] | Machine = "tileflow",
     seed: int = 0,
-    rtol: float = 1e-4,
-    atol: float = 1e-5,
+    rtol: float = RTOL,
+    atol: float = ATOL,
     **scalars: int,
 ) -> Report:
     """Run `kernel` in both engines and compare every element with an oracle.
@@ -55,18 +56,58 @@ def check(
     function is run by TVM's LLVM. An element passes where |got - want| <= rtol * |want| + atol *
     max|want|; NaN matches NaN, an infinity itself. Raises CheckError with the first mismatches.
     """
-    exe = kernel if isinstance(kernel, Executable) else compile(kernel, machine)
-    arrays = list(inputs) or draw_inputs(exe, seed)
-    threaded = exe.run(*arrays, engine="threaded", **scalars)
-    sequential = exe.run(*arrays, engine="sequential", **scalars)
+    return compare(
+        kernel, inputs, scalars, oracle=oracle, machine=machine, seed=seed, rtol=rtol, atol=atol
+    )
+
+
+def compare(
+    kernel: PrimFunc | IRModule | Executable,
+    inputs: Sequence[Any] = (),
+    scalars: Mapping[str, int] | None = None,
+    *,
+    oracle: Callable[..., Any] | None,
+    machine: str | os.PathLike[str] | Machine,
+    seed: int,
+    rtol: float = RTOL,
+    atol: float = ATOL,
+) -> Report:
+    """`check` for launch scalars of any name. An error that no line is to blame for is at the
+    kernel's function."""
+    try:
+        exe = kernel if isinstance(kernel, Executable) else compile(kernel, machine)
+        arrays = list(inputs) or draw_inputs(exe, seed)
+        return _compare_all(kernel, exe, arrays, scalars or {}, oracle, (rtol, atol))
+    except TileflowError as error:
+        if error.has_place or isinstance(kernel, Executable):
+            raise
+        from tileflow_tvm.frontend.compute_places import function_place
+        from tileflow_tvm.frontend.module import only_function
+
+        raise function_place(only_function(kernel)).give(error) from error.__cause__
+
+
+def _compare_all(
+    kernel: PrimFunc | IRModule | Executable,
+    exe: Executable,
+    arrays: list[Any],
+    scalars: Mapping[str, int],
+    oracle: Callable[..., Any] | None,
+    tolerance: tuple[float, float],
+) -> Report:
+    threaded = exe.simulator.run(arrays, scalars, engine="threaded")
+    sequential = exe.simulator.run(arrays, scalars, engine="sequential")
     names = [arg.name for arg in exe.simulator.writes]
     for name, got, want in zip(names, threaded.outputs, sequential.outputs, strict=True):
         _same_bits(name, got, want)
     wanted = _expected(kernel, exe, arrays, oracle, scalars)
     if len(wanted) != len(names):
-        raise CallError(f"the oracle returned {len(wanted)} arrays, the kernel writes {len(names)}")
+        raise CallError(
+            f"the oracle returned {len(wanted)} arrays, the kernel writes {len(names)}",
+            hint=f"return one for each of {', '.join(names) or 'nothing'}, in this order",
+        )
     worst = [
-        _compare(name, got, want, rtol, atol)
+        _compare(name, got, want, *tolerance)
         for name, got, want in zip(names, sequential.outputs, wanted, strict=True)
     ]
     return Report(
@@ -88,14 +129,17 @@ def _expected(
     exe: Executable,
     arrays: list[Any],
     oracle: Callable[..., Any] | None,
-    scalars: dict[str, int],
+    scalars: Mapping[str, int],
 ) -> Sequence[np.ndarray]:
     if oracle is not None:
         wide = [np.asarray(array, np.float64) for array in arrays]
         result = oracle(*wide, **scalars)
         return result if isinstance(result, (tuple, list)) else [result]
     if isinstance(kernel, Executable):
-        raise CallError("a compiled program carries no oracle", hint="pass oracle=")
+        raise CallError(
+            f"a compiled program carries no oracle: {kernel}",
+            hint="pass oracle=, a function of the inputs in float64, or check the kernel itself",
+        )
     from tileflow_tvm.frontend.module import only_function
     from tileflow_tvm.frontend.read import level
 
@@ -130,7 +174,8 @@ def _same_bits(name: str, got: np.ndarray, want: np.ndarray) -> None:
         at = tuple(int(index) for index in np.argwhere(differs)[0])
         raise CheckError(
             f"'{name}' differs between the threaded and the sequential engine at "
-            f"{list(at)}: {got[at]!r} and {want[at]!r}"
+            f"{list(at)}: {got[at]!r} and {want[at]!r}",
+            hint="this is a defect of the simulator: report it with the kernel and its inputs",
         )
 
 
@@ -140,7 +185,8 @@ def _compare(
     """Largest absolute and relative difference; CheckError where an element is off."""
     expected = np.asarray(want, np.float64)
     if expected.shape != got.shape:
-        raise CheckError(f"'{name}' has shape {got.shape}, the oracle's is {expected.shape}")
+        what = f"'{name}' has shape {got.shape}, the oracle's is {expected.shape}"
+        raise CheckError(what, hint="the oracle is to return what the kernel writes, in its shape")
     if not got.size:
         return 0.0, 0.0
     finite = np.isfinite(expected)
@@ -164,4 +210,8 @@ def _mismatch(name: str, got: np.ndarray, want: np.ndarray, bad: np.ndarray) -> 
     ]
     if len(places) > SHOWN:
         notes.append(f"  ... and {len(places) - SHOWN} more")
-    return CheckError(f"'{name}': {len(places)} of {got.size} elements are off", notes=tuple(notes))
+    return CheckError(
+        f"'{name}': {len(places)} of {got.size} elements are off", notes=tuple(notes),
+        hint="look at the first of these elements in kernel and oracle; where rounding alone is "
+             "to blame, rtol= and atol= of tf.check allow more",
+    )  # fmt: skip

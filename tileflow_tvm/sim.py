@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from tileflow_tvm.errors import BinaryError, CallError, Loc, RunError, TileflowError, VerifyError
+from tileflow_tvm.errors import (
+    BinaryError,
+    CallError,
+    FileLoc,
+    LaunchError,
+    Loc,
+    RunError,
+    TileflowError,
+    VerifyError,
+)
 from tileflow_tvm.isa.container import to_bytes
 from tileflow_tvm.isa.program import ArgSpec, Program, Role
 
@@ -17,6 +27,9 @@ DTYPES = {"f32": np.dtype(np.float32)}
 """The ISA's name of a dtype → NumPy's."""
 
 ENGINES = ("auto", "sequential", "threaded")
+
+LAUNCH_LIMIT = 1 << 40
+"""Launch scalars are smaller, in magnitude."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +77,16 @@ class Result:
 
 
 class Simulator:
-    """One program, decoded once and verified once for each set of launch scalars."""
+    """One program, decoded once and verified once for each set of launch scalars.
 
-    def __init__(self, program: Program, data: bytes | None = None) -> None:
+    `data` is the program as a .bin, `file` where that came from, for errors.
+    """
+
+    def __init__(self, program: Program, data: bytes | None = None, file: str = "") -> None:
         from tileflow_tvm import _sim
 
         self.program = program
+        self._file = file
         self._fault = _sim.Fault
         try:
             self._core = _sim.Program(data if data is not None else to_bytes(program))
@@ -131,13 +148,16 @@ class Simulator:
         if set(scalars) != set(wanted):
             names = ", ".join(wanted) or "none"
             given = ", ".join(scalars) or "none"
-            raise CallError(
+            raise LaunchError(
                 f"the program's launch scalars are: {names}; given: {given}",
-                hint="pass them by name, as in exe(x, n=100)",
+                hint="pass each by its name, as in exe(x, n=100)" if wanted else "leave it out",
             )
         for name, value in scalars.items():
-            if not isinstance(value, (int, np.integer)) or abs(value) >= 1 << 40:
-                raise CallError(f"launch scalar {name}={value!r} is not an integer below 2^40")
+            if not isinstance(value, (int, np.integer)) or abs(value) >= LAUNCH_LIMIT:
+                raise LaunchError(
+                    f"launch scalar {name}={value!r} is not an integer below 2^40 in magnitude",
+                    hint="a length or a number of iterations, as in exe(x, n=100)",
+                )
         return [int(scalars[name]) for name in wanted]
 
     def _arrays(self, inputs: Sequence[Any], out: Sequence[np.ndarray] | None) -> list[np.ndarray]:
@@ -148,8 +168,12 @@ class Simulator:
                 hint=f"the program reads {names or 'nothing'}; outputs are returned",
             )
         if out is not None and len(out) != len(self.writes):
-            raise CallError(f"{len(self.writes)} arrays are written, out has {len(out)}")
-        given = iter([_checked(arg, x) for arg, x in zip(self.reads, inputs, strict=True)])
+            names = ", ".join(f"{arg.name}{list(arg.shape)}" for arg in self.writes)
+            raise CallError(
+                f"{len(self.writes)} arrays are written, out has {len(out)}",
+                hint=f"the program writes {names or 'nothing'}",
+            )
+        given = iter([checked_input(arg, x) for arg, x in zip(self.reads, inputs, strict=True)])
         targets = iter(out) if out is not None else None
         arrays = []
         for arg in self.program.args:
@@ -172,7 +196,8 @@ class Simulator:
         other = self._loc(fault.other_pc)
         if other:
             notes.append(f"the other one comes from {other}")
-        return kinds[fault.kind](fault.message, loc=self._loc(fault.pc), notes=tuple(notes))
+        loc = self._loc(fault.pc) or (FileLoc(self._file) if self._file else None)
+        return kinds[fault.kind](fault.message, loc=loc, hint=fault.hint, notes=tuple(notes))
 
     def _loc(self, pc: int | None) -> Loc | None:
         if pc is None or not 0 <= pc < len(self.program.insns):
@@ -180,31 +205,47 @@ class Simulator:
         return self.program.insns[pc].loc
 
 
-def _checked(arg: ArgSpec, value: Any) -> np.ndarray:
+def checked_input(arg: ArgSpec, value: Any) -> np.ndarray:
     """`value` as a C-contiguous array; CallError where dtype or shape are not the argument's."""
     dtype = DTYPES[arg.dtype]
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise CallError(f"'{arg.name}' is not an array: {error}") from None
+        raise CallError(
+            f"'{arg.name}' is not an array: {error}",
+            hint=f"it takes a NumPy array, {dtype}{list(arg.shape)}",
+        ) from None
     if array.dtype != dtype:
         raise CallError(
             f"'{arg.name}' takes {dtype}, not {array.dtype}",
             hint=f"cast it yourself: {arg.name}.astype(np.{dtype})",
         )
     if array.shape != arg.shape:
-        raise CallError(f"'{arg.name}' takes shape {arg.shape}, not {array.shape}")
+        raise CallError(
+            f"'{arg.name}' takes shape {arg.shape}, not {array.shape}",
+            hint=_reshape_hint(arg, array),
+        )
     return np.require(array, dtype, ["C", "A"])
 
 
+def _reshape_hint(arg: ArgSpec, array: np.ndarray) -> str:
+    if array.size == prod(arg.shape):
+        same = " (transposed?)" if array.shape == arg.shape[::-1] else ""
+        return f"it has as many elements{same}: {arg.name}.reshape{arg.shape} keeps their order"
+    return "shapes are fixed when a kernel is compiled: compile it for this one, or cut or pad"
+
+
 def _checked_target(arg: ArgSpec, target: Any, inputs: Sequence[Any]) -> np.ndarray:
+    empty = f"np.empty({arg.shape}, np.{DTYPES[arg.dtype]})"
     if not isinstance(target, np.ndarray) or target.dtype != DTYPES[arg.dtype]:
-        raise CallError(f"out for '{arg.name}' is to be a {DTYPES[arg.dtype]} array")
+        raise CallError(f"out for '{arg.name}' is to be a {DTYPES[arg.dtype]} array", hint=empty)
     if target.shape != arg.shape:
-        raise CallError(f"out for '{arg.name}' has shape {target.shape}, not {arg.shape}")
+        raise CallError(
+            f"out for '{arg.name}' has shape {target.shape}, not {arg.shape}", hint=empty
+        )
     flags = target.flags
     if not (flags.c_contiguous and flags.writeable and flags.aligned):
-        raise CallError(f"out for '{arg.name}' is to be C-contiguous and writeable")
+        raise CallError(f"out for '{arg.name}' is to be C-contiguous and writeable", hint=empty)
     if any(isinstance(x, np.ndarray) and np.may_share_memory(x, target) for x in inputs):
         raise CallError(f"out for '{arg.name}' overlaps an input", hint="give it memory of its own")
     return target

@@ -47,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _drop_stdout()
         place = f"{error.filename}: " if error.filename else ""
-        return _fail(f"error: {place}{error.strerror or error}")
+        hint = "the file system refused this; check the path, its permissions and the free room"
+        return _fail(f"error: {place}{error.strerror or error}\nhint: {hint}")
     except MemoryError:
-        return _fail("error: out of memory")
+        return _fail("error: out of memory\nhint: use smaller arrays, or a machine with more room")
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED

@@ -12,6 +12,8 @@ from tileflow_tvm.cli.options import (
     add_json,
     add_machine,
     add_scalars,
+    launch_words,
+    scalars_of,
     seed,
     whole_number,
 )
@@ -112,25 +114,25 @@ def _summary(exe: Executable) -> str:
 
 
 def check_kernel(args: argparse.Namespace) -> None:
-    import tileflow_tvm as tf
     from tileflow_tvm.cli.kernels import ORACLE_SUFFIX, find_kernel
+    from tileflow_tvm.frontend.compute_places import function_place
     from tileflow_tvm.frontend.module import only_function
     from tileflow_tvm.frontend.read import level
+    from tileflow_tvm.golden import compare
 
     kernel = find_kernel(args.kernel, args.shape)
     if kernel.oracle is None and level(only_function(kernel.func)) == "tile":
-        raise CallError(
+        error = CallError(
             f"{args.kernel} is at tile level, where the code does not say what it should compute",
             hint=f"put a function {kernel.name}{ORACLE_SUFFIX} beside it: float64 arrays in, "
             "what it should give out",
         )
-    report = tf.check(
-        kernel.func,
-        oracle=kernel.oracle,
-        machine=args.machine,
-        seed=args.seed,
-        **dict(args.scalars),
-    )
+        raise function_place(only_function(kernel.func)).give(error)
+    with launch_words():
+        report = compare(
+            kernel.func, scalars=scalars_of(args), oracle=kernel.oracle, machine=args.machine,
+            seed=args.seed,
+        )  # fmt: skip
     if args.json:
         print_json(_as_json(args, report))
     elif not args.quiet:

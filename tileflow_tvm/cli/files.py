@@ -6,10 +6,11 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from tileflow_tvm.driver import write_whole
-from tileflow_tvm.errors import AssemblyError, BinaryError, Loc, TileflowError
+from tileflow_tvm.errors import AssemblyError, Loc, TileflowError
 from tileflow_tvm.isa.container import from_bytes
 from tileflow_tvm.isa.program import Program
 
@@ -32,7 +33,23 @@ def read_file(path: str) -> bytes:
             raise FileError(f"{path} {what}", hint="a file is needed here")
         return Path(path).read_bytes()
     except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}") from error
+        raise FileError(f"cannot read {path}: {error.strerror}", hint=_read_hint(path)) from error
+    except ValueError as error:  # a path with a NUL
+        raise FileError(f"cannot read {path!r}: {error}", hint="this is no path") from error
+
+
+def _read_hint(path: str) -> str:
+    """What could be meant by a file that cannot be read."""
+    folder = Path(path).parent
+    if not folder.is_dir():
+        return f"there is no folder {folder} in {Path.cwd()}"
+    names = [entry.name for entry in folder.iterdir() if entry.suffix == Path(path).suffix]
+    if Path(path).name in names:
+        return "its permissions do not let you"
+    near = get_close_matches(Path(path).name, names, 1, cutoff=0.75)
+    if near:
+        return f"did you mean {folder / near[0]}?"
+    return f"check the path; it is looked up from {Path.cwd()}"
 
 
 def read_text(path: str) -> str:
@@ -45,19 +62,16 @@ def read_text(path: str) -> str:
         raise AssemblyError(
             f"byte {error.start} ({data[error.start]:#04x}) is not UTF-8 text",
             loc=Loc(display_name(path), line),
-            hint="a .bin is read by `tileflow disasm`" if data.startswith(b"TFLOW") else "",
+            hint="a .bin is read by `tileflow disasm`"
+            if data.startswith(b"TFLOW")
+            else "assembly is text in UTF-8; doc/assembly.md describes it",
         ) from error
 
 
 def read_program(path: str) -> tuple[Program, bytes]:
     """The program of a .bin, and its bytes."""
     data = read_file(path)
-    try:
-        return from_bytes(data), data
-    except BinaryError as error:
-        raise BinaryError(
-            f"{display_name(path)}: {error.what}", hint=error.hint, notes=error.notes
-        ) from error
+    return from_bytes(data, file=display_name(path)), data
 
 
 def display_name(path: str) -> str:
@@ -73,12 +87,17 @@ def check_outputs(outputs: list[str | None], inputs: list[str]) -> None:
         folder = Path(path).parent
         if not folder.is_dir():
             what = "is no directory" if folder.exists() else "does not exist"
-            raise FileError(f"cannot write {path}: {folder} {what}")
+            raise FileError(f"cannot write {path}: {folder} {what}", hint="make the folder first")
         if Path(path).is_dir():
-            raise FileError(f"cannot write {path}: it is a directory")
+            raise FileError(
+                f"cannot write {path}: it is a directory", hint="name the file in it as well"
+            )
         special = Path(path).exists() and not Path(path).is_file()
         if not special and not os.access(folder, os.W_OK | os.X_OK):
-            raise FileError(f"cannot write {path}: no permission to write in {folder}")
+            raise FileError(
+                f"cannot write {path}: no permission to write in {folder}",
+                hint="name a file in a folder of your own",
+            )
         same = seen.get(Path(path).resolve())
         if same is not None and not special:
             raise FileError(f"{path} would overwrite {same}", hint="give it a name of its own")
@@ -101,4 +120,6 @@ def write_files(contents: Mapping[str, bytes]) -> None:
             else:
                 write_whole(target, data)
         except OSError as error:
-            raise FileError(f"cannot write {path}: {error.strerror}") from error
+            raise FileError(
+                f"cannot write {path}: {error.strerror}", hint="name another file, or make room"
+            ) from error

@@ -59,9 +59,16 @@ def find_kernel(text: str, shape: Shape = ()) -> Kernel:
             )
         value = _make(value, path, name, shape)
     elif shape:
-        raise KernelError(f"{path}:{name} is a kernel already; it takes no --shape")
+        raise KernelError(
+            f"{path}:{name} is a kernel already; it takes no --shape",
+            hint="leave --shape out; it is for functions that make a kernel",
+        )
     oracle = vars(module).get(name + ORACLE_SUFFIX)
-    return Kernel(name, value, oracle if callable(oracle) else None)
+    return Kernel(name, value, _guarded_oracle(path, oracle) if callable(oracle) else None)
+
+
+def _guarded_oracle(path: str, oracle: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *inputs, **scalars: _guarded(path, lambda: oracle(*inputs, **scalars))
 
 
 def _make(maker: Callable[..., Any], path: str, name: str, shape: Shape) -> Any:
@@ -72,14 +79,21 @@ def _make(maker: Callable[..., Any], path: str, name: str, shape: Shape) -> Any:
     except (TypeError, ValueError) as error:
         raise KernelError(
             f"{path}:{name} is a function: {error}",
-            hint="give it numbers with --shape 64,96 or --shape m=64,n=96",
-        ) from error
+            loc=_defined(maker), hint="give it numbers with --shape 64,96 or --shape m=64,n=96",
+        ) from error  # fmt: skip
     made = _guarded(path, lambda: maker(*positional, **named))
     if not _is_kernel(made):
         raise KernelError(
-            f"{path}:{name} returned no kernel but a value of type {type(made).__name__}"
-        )
+            f"{path}:{name} returned no kernel but a value of type {type(made).__name__}",
+            loc=_defined(maker), hint="it is to return a PrimFunc or an IRModule",
+        )  # fmt: skip
     return made
+
+
+def _defined(function: Callable[..., Any]) -> Loc | None:
+    """Where a function of Python's is defined."""
+    code = getattr(function, "__code__", None)
+    return Loc(code.co_filename, code.co_firstlineno) if code else None
 
 
 def _is_kernel(value: Any) -> bool:
@@ -147,14 +161,24 @@ def _guarded(path: str, action: Callable[[], Any]) -> Any:
         raise parse_error(error) from error
     except SyntaxError as error:
         loc = Loc(error.filename or path, error.lineno or 1, error.offset or 0)
-        raise KernelError(f"not Python: {error.msg}", loc=loc) from error
+        raise KernelError(
+            f"not Python: {error.msg}", loc=loc, hint="a kernel's file is run as Python"
+        ) from error
     except SystemExit as error:
         what = f"the file exits ({error.code}) while it is imported"
         raise KernelError(
             what, loc=_where(error, path), hint='put what is to run under if __name__ == "__main__"'
         ) from error
+    except ImportError as error:
+        raise KernelError(
+            f"{type(error).__name__}: {error}", loc=_where(error, path),
+            hint=f"install it for {sys.executable}, or put the module beside {path}",
+        ) from error  # fmt: skip
     except Exception as error:
-        raise KernelError(f"{type(error).__name__}: {error}", loc=_where(error, path)) from error
+        raise KernelError(
+            f"{type(error).__name__}: {error}", loc=_where(error, path),
+            hint="the file's own code raised this; -v prints the whole traceback",
+        ) from error  # fmt: skip
 
 
 def _where(error: BaseException, path: str) -> Loc:

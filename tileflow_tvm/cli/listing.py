@@ -52,8 +52,9 @@ def assemble_file(args: argparse.Namespace) -> None:
         if args.text == STANDARD:
             raise FileError("the binary has no name", hint="name it with -o FILE.bin")
         output = str(Path(args.text).with_suffix(".bin"))
+    text = read_text(args.text)
     check_outputs([output], [args.text])
-    program = assemble(read_text(args.text), display_name(args.text))
+    program = assemble(text, display_name(args.text))
     write_files({output: to_bytes(program)})
     if not args.quiet and output != STANDARD:
         print(f"{output}: {len(program.insns)} instructions")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+
+from tileflow_tvm.errors import LaunchError
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -47,8 +50,35 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
 def add_scalars(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scalar", dest="scalars", action="append", type=_scalar, default=[],
-        metavar="NAME=N", help="a launch parameter of the program; may be repeated",
+        metavar="NAME=N",
+        help="a launch parameter of the program, below 2^40; may be repeated. The time a run takes "
+             "grows with the iterations asked for; Ctrl-C ends it",
     )  # fmt: skip
+
+
+SCALAR_HINT = "give each launch parameter once, and no other, as --scalar NAME=N with |N| < 2^40"
+
+
+def scalars_of(args: argparse.Namespace) -> dict[str, int]:
+    """What --scalar gave, by name."""
+    found: dict[str, int] = {}
+    for name, value in args.scalars:
+        if name in found:
+            raise LaunchError(
+                f"--scalar {name} is given twice: {found[name]} and {value}",
+                hint=SCALAR_HINT,
+            )
+        found[name] = value
+    return found
+
+
+@contextlib.contextmanager
+def launch_words() -> Iterator[None]:
+    """Errors about launch scalars with a hint that speaks of the command line."""
+    try:
+        yield
+    except LaunchError as error:
+        raise error.but(hint=SCALAR_HINT) from None
 
 
 def _scalar(text: str) -> tuple[str, int]:

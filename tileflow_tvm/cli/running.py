@@ -5,8 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from tileflow_tvm.cli.files import check_outputs, read_program, write_files
-from tileflow_tvm.cli.options import add_command, add_json, add_scalars, seed
+from tileflow_tvm.cli.files import check_outputs, display_name, read_program, write_files
+from tileflow_tvm.cli.options import (
+    add_command,
+    add_json,
+    add_scalars,
+    launch_words,
+    scalars_of,
+    seed,
+)
 from tileflow_tvm.cli.tables import in_bytes, print_json, print_table
 
 if TYPE_CHECKING:
@@ -55,12 +62,15 @@ def run_program(args: argparse.Namespace) -> None:
     from tileflow_tvm.driver import Executable
 
     program, data = read_program(args.binary)
-    exe = Executable(program, data)
+    exe = Executable(program, data, display_name(args.binary))
     writes = exe.simulator.writes
     targets = assign(args.outputs, writes, "output")
     check_outputs(list(targets.values()), [args.binary])
     arrays = read_inputs(args.inputs, exe.simulator.reads, args.random)
-    result = exe.run(*arrays, engine=args.engine, verify=not args.no_verify, **dict(args.scalars))
+    with launch_words():
+        result = exe.simulator.run(
+            arrays, scalars_of(args), engine=args.engine, verify=not args.no_verify
+        )
     outputs = {arg.name: array for arg, array in zip(writes, result.outputs, strict=True)}
     write_files({path: to_npy(outputs[name]) for name, path in targets.items()})
     if args.json:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from tileflow_tvm.errors import KernelError, Loc
+from tileflow_tvm.errors import KernelError, Loc, TileflowError
 from tileflow_tvm.frontend.tile_ir import Affine, Buffer, Var
+
+E = TypeVar("E", bound=TileflowError)
 
 COMBINERS = {"add": "sum", "max": "max", "min": "min", "mul": "prod"}
 """Which reduction an accumulating binary function is; functions are named as in `isa.table`."""
@@ -29,8 +32,11 @@ class Place:
     show: Callable[[], str] | None = None
 
     def error(self, what: str, hint: str = "", notes: tuple[str, ...] = ()) -> KernelError:
-        excerpt = self.show() if self.loc is None and self.show else None
-        return KernelError(what, loc=self.loc, hint=hint, notes=notes, excerpt=excerpt)
+        return self.give(KernelError(what, hint=hint, notes=notes))
+
+    def give(self, error: E) -> E:
+        """`error` with this place."""
+        return error.but(loc=self.loc, excerpt=self.show() if not self.loc and self.show else None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,8 +50,16 @@ def _clipped(line: str, carets: str) -> str:
 
 
 def function_place(func: PrimFunc) -> Place:
-    """The function's own place: its span, or that of its first parameter that has one."""
+    """The function's own place: its span, or that of its first parameter that has one, else a
+    drawing of its head."""
     for node in (func, *func.params):
         if loc := loc_of(node):
             return Place(loc)
-    return Place()
+    return Place(None, lambda: _head(func))
+
+
+def _head(func: PrimFunc) -> str:
+    """The line of the printed function that says its name and parameters."""
+    lines = func.script(show_meta=False).splitlines()
+    head = next((line for line in lines if line.startswith("def ")), "")
+    return f"    {head if len(head) <= WIDTH else head[:WIDTH] + ' ...'}"

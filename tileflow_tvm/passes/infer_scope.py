@@ -281,16 +281,37 @@ class _Walker:
             if not isinstance(clip, Clip):
                 continue
             limit = outside.limit if outside else Affine(axes.sizes[label])
-            spare = minimum(clip.limit - limit, self.loops)
-            if spare is not None and spare >= 0:
+            spare = clip.limit - limit
+            lowest = minimum(spare, self.loops)
+            if lowest is not None and lowest >= 0:
                 continue
             source = op.srcs[0]
             raise KernelError(
                 f"store writes up to {show(limit)} of {describe(source)}, but only elements before "
                 f"{show(clip.limit)} are valid", loc=op.loc,
                 notes=(f"clipped by {clip.loc}",) if clip.loc else (),
-                hint=f"'{op.dst.buffer.name}' is larger than what the block was computed from",
+                hint=_store_hint(op.dst, axes.dst.index(label), spare, clipped=outside is not None),
             )  # fmt: skip
+
+
+def _store_hint(dst: Region, axis: int, spare: Affine, *, clipped: bool) -> str:
+    """What differs between where a store is clipped and where its block was: `spare` elements."""
+    name = f"dimension {axis} of '{dst.buffer.name}'"
+    if not spare.is_const:
+        at = f"the slice of '{dst.buffer.name}' begins at {show(dst.start[axis])}"
+        return (
+            f"the blocks begin at different places, {show(spare)} apart, or move by different "
+            f"steps: {at}; let it begin where the slice that was loaded does"
+        )
+    if not clipped:
+        return (
+            f"the slice lies wholly inside {name}, while the block was loaded over the end of its "
+            "tensor: make the tensors' dimensions agree"
+        )
+    return (
+        f"{name} reaches {-spare.const} further than what the block was computed from: make the "
+        "tensors' dimensions and the slices' starts agree"
+    )
 
 
 def _resolved(op: Op) -> Op:

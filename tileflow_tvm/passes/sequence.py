@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from tvm.tirx import PrimFunc
 
+from tileflow_tvm.errors import TileflowError
+from tileflow_tvm.frontend.compute_places import function_place
 from tileflow_tvm.frontend.read import level, read
 from tileflow_tvm.frontend.tile_ir import Program
 from tileflow_tvm.frontend.write import write
@@ -35,8 +37,18 @@ Watcher = Callable[[str, str], None]
 def run_passes(func: PrimFunc, machine: Machine, watch: Watcher | None = None) -> isa.Program:
     """Compile `func`, whichever level it is written at.
 
-    `watch` sees the function as it came ("input") and after each pass.
+    `watch` sees the function as it came ("input") and after each pass. An error that no line is
+    to blame for is at the function.
     """
+    try:
+        return _run_passes(func, machine, watch)
+    except TileflowError as error:
+        if error.has_place:
+            raise
+        raise function_place(func).give(error) from error.__cause__
+
+
+def _run_passes(func: PrimFunc, machine: Machine, watch: Watcher | None) -> isa.Program:
 
     def show(name: str, shown: PrimFunc) -> None:
         if watch:
