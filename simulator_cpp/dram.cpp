@@ -92,6 +92,19 @@ std::optional<std::int64_t> DramMap::first_missing(std::size_t arg) const {
   return std::nullopt;
 }
 
+// The pc of the last store into an argument.
+std::int64_t DramMap::last_store(std::size_t arg) const {
+  for (std::size_t pc = program_.ops.size(); pc-- > 0;) {
+    const Op& op = program_.ops[pc];
+    if (op.opcode != isa::Opcode::kStore) continue;
+    const Tensor& tensor = program_.tensors[op.as<isa::Store>().tensor];
+    if (tensor.storage == isa::StorageKind::kArg && slot(tensor) == arg) {
+      return static_cast<std::int64_t>(pc);
+    }
+  }
+  return kNoPc;
+}
+
 void DramMap::check_outputs() const {
   for (std::size_t i = 0; i < program_.args.size(); ++i) {
     const Argument& arg = program_.args[i];
@@ -106,7 +119,7 @@ void DramMap::check_outputs() const {
     throw Fault(FaultKind::kVerify,
                 "output '" + arg.name + "': no instruction stores element [" + index +
                     "]; every element of an output has to be stored",
-                kNoPc, kNoPc,
+                last_store(i), kNoPc,
                 "let the blocks that are stored cover '" + arg.name +
                     "'; one that is loaded before it is stored is an input as well and may keep "
                     "elements");

@@ -39,6 +39,7 @@ class DramMap {
   Memory& of(const Tensor& tensor) { return memories_[slot(tensor)]; }
   const Memory& of(const Tensor& tensor) const { return memories_[slot(tensor)]; }
   std::size_t slot(const Tensor& tensor) const;
+  std::int64_t last_store(std::size_t arg) const;
   std::optional<std::int64_t> first_missing(std::size_t arg) const;
 
   const Program& program_;

@@ -155,6 +155,15 @@ CASES = {
         r"store writes up to 100 - i \* 32 of the 32 x 64 'b', but only elements before "
         r"90 - i \* 32 are valid", [r"clipped by .*:15:"], "dimension 0 of 'C' reaches 10 further",
     ),
+    "store_that_begins_elsewhere": (
+        """
+        for i in range(4):
+            T.tf.load(b, B[i * 32 : i * 32 + 32, 0:64])
+            T.tf.store(C[i * 16 : i * 16 + 32, 0:64], b)  # HERE
+        """,
+        r"store writes up to 32 of the 32 x 64 'b', but only elements before 90 - i",
+        [r"clipped by .*:15:"], r"the slice of 'C' begins at i \* 16; let it begin where",
+    ),
     "carried_clip": (
         """
         for i in range(4):

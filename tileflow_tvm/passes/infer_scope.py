@@ -299,10 +299,7 @@ def _store_hint(dst: Region, axis: int, spare: Affine, *, clipped: bool) -> str:
     name = f"dimension {axis} of '{dst.buffer.name}'"
     if not spare.is_const:
         at = f"the slice of '{dst.buffer.name}' begins at {show(dst.start[axis])}"
-        return (
-            f"the blocks begin at different places, {show(spare)} apart, or move by different "
-            f"steps: {at}; let it begin where the slice that was loaded does"
-        )
+        return f"{at}; let it begin where the slice that was loaded begins"
     if not clipped:
         return (
             f"the slice lies wholly inside {name}, while the block was loaded over the end of its "
