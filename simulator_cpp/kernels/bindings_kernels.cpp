@@ -1,5 +1,6 @@
 // Python's view of the kernels. An operand is a pair (flat float32 array, pitch); arrays are
 // changed in place. Extents are checked against the arrays here, as the kernels check nothing.
+// `repeats` is for benchmarks: calls are shorter than what Python takes for one.
 #include "kernels/bindings_kernels.h"
 
 #include <pybind11/numpy.h>
@@ -31,6 +32,21 @@ const Kernels& level_named(const std::string& name) {
     if (name == level->level) return *level;
   }
   throw std::invalid_argument("this processor has no SIMD level '" + name + "'");
+}
+
+// One for each kernel of a level, in the order of kernel_rows().
+constexpr std::size_t kFunctions = (sizeof(Kernels) - sizeof(Kernels::level)) / sizeof(DmaFn);
+
+py::list table() {
+  if (kernel_rows().size() != kFunctions) throw std::logic_error("a kernel is not in the registry");
+  py::list all;
+  for (const Kernels* level : all_test_kernels()) {
+    for (const KernelRow& row : kernel_rows()) {
+      all.append(py::make_tuple(std::string(row.operation), std::string(row.function),
+                                std::string(row.dtype), level->level));
+    }
+  }
+  return all;
 }
 
 std::vector<std::string> names(std::span<const Kernels* const> levels) {
@@ -67,7 +83,7 @@ Function pick(const std::array<Function, N>& functions, int index) {
 }
 
 void gemm(const std::string& level, Matrix dst, Matrix lhs, Matrix rhs, int m, int n, int k,
-          int tile, bool clear, bool lhs_transposed, bool rhs_transposed) {
+          int tile, bool clear, bool lhs_transposed, bool rhs_transposed, int repeats) {
   const GemmArgs args{.dst = operand(dst, m, n, tile),
                       .lhs = lhs_transposed ? operand(lhs, k, m, tile) : operand(lhs, m, k, tile),
                       .rhs = rhs_transposed ? operand(rhs, n, k, tile) : operand(rhs, k, n, tile),
@@ -78,13 +94,15 @@ void gemm(const std::string& level, Matrix dst, Matrix lhs, Matrix rhs, int m, i
                       .clear = clear,
                       .lhs_transposed = lhs_transposed,
                       .rhs_transposed = rhs_transposed};
-  level_named(level).gemm(args);
+  const auto function = level_named(level).gemm;
+  for (int i = 0; i < repeats; ++i) function(args);
 }
 
 void unary(const std::string& level, int function, Matrix dst, Matrix src, int m, int n, int tile,
-           float scale, float bias) {
-  pick(level_named(level).unary,
-       function)({operand(dst, m, n, tile), operand(src, m, n, tile), m, n, tile, scale, bias});
+           float scale, float bias, int repeats) {
+  const UnaryArgs args{operand(dst, m, n, tile), operand(src, m, n, tile), m, n, tile, scale, bias};
+  const auto picked = pick(level_named(level).unary, function);
+  for (int i = 0; i < repeats; ++i) picked(args);
 }
 
 Operand side(Matrix& matrix, Mode mode, int m, int n, int tile) {
@@ -99,27 +117,41 @@ Operand side(Matrix& matrix, Mode mode, int m, int n, int tile) {
 }
 
 void binary(const std::string& level, int function, Matrix dst, Matrix lhs, int lmode, Matrix rhs,
-            int rmode, float imm, int m, int n, int tile) {
+            int rmode, float imm, int m, int n, int tile, int repeats) {
   const auto left = static_cast<Mode>(lmode);
   const auto right = static_cast<Mode>(rmode);
-  pick(level_named(level).binary,
-       function)({operand(dst, m, n, tile), side(lhs, left, m, n, tile),
-                  side(rhs, right, m, n, tile), left, right, imm, m, n, tile});
+  const BinaryArgs args{operand(dst, m, n, tile),
+                        side(lhs, left, m, n, tile),
+                        side(rhs, right, m, n, tile),
+                        left,
+                        right,
+                        imm,
+                        m,
+                        n,
+                        tile};
+  const auto picked = pick(level_named(level).binary, function);
+  for (int i = 0; i < repeats; ++i) picked(args);
 }
 
 void reduce(const std::string& level, int function, Matrix dst, Matrix src, int m, int n, int tile,
-            bool along_cols, bool clear) {
+            bool along_cols, bool clear, int repeats) {
   const Operand out = along_cols ? operand(dst, m, 1, tile) : operand(dst, 1, n, tile);
-  pick(level_named(level).reduce,
-       function)({out, operand(src, m, n, tile), m, n, tile, along_cols, clear});
+  const ReduceArgs args{out, operand(src, m, n, tile), m, n, tile, along_cols, clear};
+  const auto picked = pick(level_named(level).reduce, function);
+  for (int i = 0; i < repeats; ++i) picked(args);
 }
 
-void fill(const std::string& level, Matrix dst, int m, int n, int tile, float value) {
-  level_named(level).fill({operand(dst, m, n, tile), m, n, tile, value});
+void fill(const std::string& level, Matrix dst, int m, int n, int tile, float value, int repeats) {
+  const FillArgs args{operand(dst, m, n, tile), m, n, tile, value};
+  const auto function = level_named(level).fill;
+  for (int i = 0; i < repeats; ++i) function(args);
 }
 
-void transpose(const std::string& level, Matrix dst, Matrix src, int m, int n, int tile) {
-  level_named(level).transpose({operand(dst, n, m, tile), operand(src, m, n, tile), m, n, tile});
+void transpose(const std::string& level, Matrix dst, Matrix src, int m, int n, int tile,
+               int repeats) {
+  const TransposeArgs args{operand(dst, n, m, tile), operand(src, m, n, tile), m, n, tile};
+  const auto function = level_named(level).transpose;
+  for (int i = 0; i < repeats; ++i) function(args);
 }
 
 // Where element (0, ..., 0) is, after a check that every element lies in the array.
@@ -139,7 +171,7 @@ float* tensor_origin(Array& memory, std::int64_t origin, const Coords& shape,
 
 std::int64_t move(DmaFn function, Matrix& sram, int tile, Array& memory, std::int64_t origin,
                   const Coords& shape, const Coords& strides, const Coords& coords, const Box& box,
-                  float fill) {
+                  float fill, int repeats) {
   const std::size_t rank = shape.size();
   if (rank > kMaxRank || box.size() > kMaxRank || strides.size() != rank || coords.size() != rank) {
     throw std::invalid_argument("ranks disagree, or exceed 5");
@@ -166,21 +198,23 @@ std::int64_t move(DmaFn function, Matrix& sram, int tile, Array& memory, std::in
   std::ranges::copy(coords, args.coords.begin());
   args.box = dims;
   args.fill = fill;
-  return function(args);
+  std::int64_t moved = 0;
+  for (int i = 0; i < repeats; ++i) moved = function(args);
+  return moved;
 }
 
 std::int64_t load(const std::string& level, Matrix sram, int tile, Array memory,
                   std::int64_t origin, const Coords& shape, const Coords& strides,
-                  const Coords& coords, const Box& box, float fill) {
+                  const Coords& coords, const Box& box, float fill, int repeats) {
   return move(level_named(level).load, sram, tile, memory, origin, shape, strides, coords, box,
-              fill);
+              fill, repeats);
 }
 
 std::int64_t store(const std::string& level, Matrix sram, int tile, Array memory,
                    std::int64_t origin, const Coords& shape, const Coords& strides,
-                   const Coords& coords, const Box& box) {
+                   const Coords& coords, const Box& box, int repeats) {
   return move(level_named(level).store, sram, tile, memory, origin, shape, strides, coords, box,
-              0.0F);
+              0.0F, repeats);
 }
 
 }  // namespace
@@ -196,29 +230,34 @@ void bind_kernels(py::module_& module) {
   kernels.def(
       "levels", [] { return names(all_test_kernels()); },
       "The same and the levels that only tests use.");
+  kernels.def("table", &table, "Every kernel: (operation, function, dtype, level).");
+  kernels.def(
+      "fma_peak", [](const std::string& level) { return fma_peak(level); }, arg("level"),
+      "GFLOP/s of independent fused multiply-adds; 0 where it is not known.");
   kernels.def("gemm", &gemm, arg("level"), arg("dst").noconvert(), arg("lhs").noconvert(),
               arg("rhs").noconvert(), arg("m"), arg("n"), arg("k"), arg("tile") = 32,
-              arg("clear") = true, arg("lhs_transposed") = false, arg("rhs_transposed") = false);
+              arg("clear") = true, arg("lhs_transposed") = false, arg("rhs_transposed") = false,
+              arg("repeats") = 1);
   kernels.def("unary", &unary, arg("level"), arg("function"), arg("dst").noconvert(),
               arg("src").noconvert(), arg("m"), arg("n"), arg("tile") = 32, arg("scale") = 1.0F,
-              arg("bias") = -0.0F);
+              arg("bias") = -0.0F, arg("repeats") = 1);
   kernels.def("binary", &binary, arg("level"), arg("function"), arg("dst").noconvert(),
               arg("lhs").noconvert(), arg("lmode"), arg("rhs").noconvert(), arg("rmode"),
-              arg("imm"), arg("m"), arg("n"), arg("tile") = 32);
+              arg("imm"), arg("m"), arg("n"), arg("tile") = 32, arg("repeats") = 1);
   kernels.def("reduce", &reduce, arg("level"), arg("function"), arg("dst").noconvert(),
               arg("src").noconvert(), arg("m"), arg("n"), arg("tile") = 32,
-              arg("along_cols") = true, arg("clear") = true);
+              arg("along_cols") = true, arg("clear") = true, arg("repeats") = 1);
   kernels.def("fill", &fill, arg("level"), arg("dst").noconvert(), arg("m"), arg("n"),
-              arg("tile") = 32, arg("value") = 0.0F);
+              arg("tile") = 32, arg("value") = 0.0F, arg("repeats") = 1);
   kernels.def("transpose", &transpose, arg("level"), arg("dst").noconvert(), arg("src").noconvert(),
-              arg("m"), arg("n"), arg("tile") = 32);
+              arg("m"), arg("n"), arg("tile") = 32, arg("repeats") = 1);
   kernels.def("load", &load, arg("level"), arg("sram").noconvert(), arg("tile"),
               arg("memory").noconvert(), arg("origin"), arg("shape"), arg("strides"), arg("coords"),
-              arg("box"), arg("fill") = 0.0F,
+              arg("box"), arg("fill") = 0.0F, arg("repeats") = 1,
               "box: (extent, tensor dim or -1, step, column?) a dimension; elements moved.");
   kernels.def("store", &store, arg("level"), arg("sram").noconvert(), arg("tile"),
               arg("memory").noconvert(), arg("origin"), arg("shape"), arg("strides"), arg("coords"),
-              arg("box"),
+              arg("box"), arg("repeats") = 1,
               "box: (extent, tensor dim or -1, step, column?) a dimension; elements moved.");
 }
 

@@ -1,0 +1,270 @@
+"""Every kernel of the registry, hot in cache, next to what one core can do: `make bench`.
+
+exec.gemm stands next to a loop of independent fused multiply-adds; element-wise kernels,
+reductions and transfers next to a copy of as many bytes in the same cache; transcendental
+functions also next to NumPy's. All of them run in one process on one thread and take turns; the
+numbers are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from tileflow_tvm._sim import kernels
+from tileflow_tvm.isa.table import BINARY_FUNCS, OPERAND_MODES, REDUCE_FUNCS, UNARY_FUNCS
+
+TILE = 32
+GEMM = (128, 128, 128)
+ROWS, COLS = 96, 128
+"""A block with which all operands of an operation stay in the second-level cache."""
+TENSOR = 1024
+"""Side of the tensor that transfers move boxes of."""
+SHORTEST = 2e-3
+"""Seconds that one measurement lasts at least, by repetition."""
+
+NUMPY = {
+    "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "tanh": np.tanh, "sin": np.sin, "cos": np.cos,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+}  # fmt: skip
+"""What a user would write instead, where it is more than an instruction a vector."""
+
+Call = Callable[[int], object]
+"""Runs so many times."""
+
+
+@dataclass
+class Measured:
+    """A kernel and its peer: seconds a call, and what the ratio of the two rates is called."""
+
+    operation: str
+    function: str
+    dtype: str
+    level: str
+    what: str
+    seconds: float
+    rate: float
+    unit: str
+    peer: str
+    ratio: float
+
+
+def noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def median_seconds(contenders: dict[str, Call], rounds: int) -> dict[str, float]:
+    """Of one run of each, taking turns."""
+    repeats = {}
+    for name, call in contenders.items():
+        count = 1
+        while _seconds(call, count) < SHORTEST:
+            count *= 2
+        repeats[name] = count
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, call in contenders.items():
+            times[name].append(_seconds(call, repeats[name]) / repeats[name])
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _seconds(call: Call, count: int) -> float:
+    start = time.perf_counter()
+    call(count)
+    return time.perf_counter() - start
+
+
+def each(call: Callable[[], object]) -> Call:
+    def run(count: int) -> None:
+        for _ in range(count):
+            call()
+
+    return run
+
+
+def copy_of(floats: int) -> Call:
+    """A copy of so many floats; it reads and writes them."""
+    src, dst = np.ones(floats, np.float32), np.empty(floats, np.float32)
+    return each(lambda: np.copyto(dst, src))
+
+
+def measure_gemm(level: str, rounds: int) -> list[tuple[str, float, float, str, str, float]]:
+    rng = np.random.default_rng(1)
+    m, n, k = GEMM
+    lhs, rhs, dst = (noise(rng, size) for size in (m * k, k * n, m * n))
+    tiles = [side // TILE for side in (n, k, n)]
+
+    def run(count: int) -> None:
+        kernels.gemm(level, (dst, tiles[0]), (lhs, tiles[1]), (rhs, tiles[2]), m, n, k,
+                     clear=True, repeats=count)  # fmt: skip
+
+    before = kernels.fma_peak(level)
+    seconds = median_seconds({"it": run}, rounds)["it"]
+    peak = max(before, kernels.fma_peak(level))
+    rate = 2 * m * n * k / seconds / 1e9
+    return [(f"{m}x{n}x{k}", seconds, rate, "GFLOP/s", "fma peak", rate / peak if peak else 0.0)]
+
+
+def streaming(
+    what: str, call: Call, floats: int, rounds: int
+) -> tuple[str, float, float, str, str, float]:
+    """A kernel that touches `floats` in all, next to a copy that touches as many."""
+    seconds = median_seconds({"it": call, "copy": copy_of(floats // 2)}, rounds)
+    rate = 4 * floats / seconds["it"] / 1e9
+    return what, seconds["it"], rate, "GB/s", "copy", seconds["copy"] / seconds["it"]
+
+
+def measure_unary(level: str, function: str, rounds: int) -> list[tuple]:
+    rng = np.random.default_rng(2)
+    src, dst = noise(rng, ROWS * COLS), noise(rng, ROWS * COLS)
+    src = np.abs(src) if function in ("log", "sqrt", "rsqrt") else src
+    pitch, index = COLS // TILE, UNARY_FUNCS.index(function)
+
+    def run(count: int) -> None:
+        kernels.unary(level, index, (dst, pitch), (src, pitch), ROWS, COLS, repeats=count)
+
+    rows = [streaming(f"{ROWS}x{COLS}", run, 2 * ROWS * COLS, rounds)]
+    if function in NUMPY:
+        theirs = each(lambda: NUMPY[function](src))
+        seconds = median_seconds({"it": run, "numpy": theirs}, rounds)
+        rate = ROWS * COLS / seconds["it"] / 1e9
+        ratio = seconds["numpy"] / seconds["it"]
+        rows.append((f"{ROWS}x{COLS}", seconds["it"], rate, "G/s", "NumPy", ratio))
+    return rows
+
+
+def measure_binary(level: str, function: str, rounds: int) -> list[tuple]:
+    rng = np.random.default_rng(3)
+    lhs, rhs, dst = (noise(rng, ROWS * COLS) for _ in range(3))
+    pitch, index = COLS // TILE, BINARY_FUNCS.index(function)
+    rows = []
+    for mode, other, touched in (("full", (rhs, pitch), 3), ("row", (rhs[:COLS].copy(), 0), 2),
+                                 ("col", (rhs[:ROWS].copy(), 0), 2)):  # fmt: skip
+
+        def run(count: int, mode: str = mode, other: tuple = other) -> None:
+            kernels.binary(level, index, (dst, pitch), (lhs, pitch), 0, other,
+                           OPERAND_MODES.index(mode), 0.0, ROWS, COLS, repeats=count)  # fmt: skip
+
+        rows.append(streaming(mode, run, touched * ROWS * COLS, rounds))
+    return rows
+
+
+def measure_reduce(level: str, function: str, rounds: int) -> list[tuple]:
+    rng = np.random.default_rng(4)
+    src, dst = noise(rng, ROWS * COLS), noise(rng, max(ROWS, COLS))
+    index = REDUCE_FUNCS.index(function)
+    rows = []
+    for along_cols in (True, False):
+
+        def run(count: int, along_cols: bool = along_cols) -> None:
+            kernels.reduce(level, index, (dst, 0), (src, COLS // TILE), ROWS, COLS,
+                           along_cols=along_cols, repeats=count)  # fmt: skip
+
+        rows.append(streaming("along cols" if along_cols else "along rows", run,
+                              ROWS * COLS, rounds))  # fmt: skip
+    return rows
+
+
+def measure_fill(level: str, rounds: int) -> list[tuple]:
+    dst = np.empty(ROWS * COLS, np.float32)
+
+    def run(count: int) -> None:
+        kernels.fill(level, (dst, COLS // TILE), ROWS, COLS, repeats=count)
+
+    return [streaming(f"{ROWS}x{COLS}", run, ROWS * COLS, rounds)]
+
+
+def measure_transpose(level: str, rounds: int) -> list[tuple]:
+    rng = np.random.default_rng(5)
+    src, dst = noise(rng, ROWS * COLS), noise(rng, ROWS * COLS)
+
+    def run(count: int) -> None:
+        kernels.transpose(level, (dst, ROWS // TILE), (src, COLS // TILE), ROWS, COLS,
+                          repeats=count)  # fmt: skip
+
+    return [streaming(f"{ROWS}x{COLS}", run, 2 * ROWS * COLS, rounds)]
+
+
+BOXES = {
+    "rows": ((ROWS, 0, 1, False), (COLS, 1, 1, True)),
+    "transposed": ((ROWS, 1, 1, False), (COLS, 0, 1, True)),
+    "strided": ((ROWS, 0, 2, False), (COLS, 1, 2, True)),
+}
+
+
+def measure_dma(level: str, operation: str, rounds: int) -> list[tuple]:
+    """Boxes of a tensor that lies in a cache, next to a copy of the same bytes."""
+    rng = np.random.default_rng(6)
+    memory, sram = noise(rng, TENSOR * TENSOR), noise(rng, ROWS * COLS)
+    call = getattr(kernels, operation)
+    rows = []
+    for what, box in BOXES.items():
+
+        def run(count: int, box: tuple = box) -> None:
+            call(level, (sram, COLS // TILE), TILE, memory, 0, [TENSOR, TENSOR], [TENSOR, 1],
+                 [8, 16], list(box), repeats=count)  # fmt: skip
+
+        rows.append(streaming(what, run, 2 * ROWS * COLS, rounds))
+    return rows
+
+
+def measure(row: tuple[str, str, str, str], rounds: int) -> list[Measured]:
+    """All figures of one row of the registry."""
+    operation, function, _, level = row
+    found = {
+        "exec.gemm": lambda: measure_gemm(level, rounds),
+        "exec.unary": lambda: measure_unary(level, function, rounds),
+        "exec.binary": lambda: measure_binary(level, function, rounds),
+        "exec.reduce": lambda: measure_reduce(level, function, rounds),
+        "exec.fill": lambda: measure_fill(level, rounds),
+        "exec.transpose": lambda: measure_transpose(level, rounds),
+        "load": lambda: measure_dma(level, "load", rounds),
+        "store": lambda: measure_dma(level, "store", rounds),
+    }[operation]()
+    return [Measured(*row, *values) for values in found]
+
+
+def table_of(level: str, rows: list[Measured]) -> Table:
+    table = Table(title=f"Kernels at level {level}, one core, hot in cache; medians")
+    for head in ("operation", "function", "dtype", "what"):
+        table.add_column(head)
+    for head in ("us", "rate", "", "of", ""):
+        table.add_column(head, justify="right")
+    for row in rows:
+        table.add_row(row.operation, row.function, row.dtype, row.what, f"{1e6 * row.seconds:.2f}",
+                      f"{row.rate:.1f}", row.unit, f"{row.ratio:.2f}", row.peer)  # fmt: skip
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15, help="measurements of each (default 15)")
+    parser.add_argument("--levels", nargs="*", default=kernels.available()[-1:])
+    parser.add_argument("--only", help="operations and functions that contain this")
+    parser.add_argument("--json", type=Path, default=Path("build/bench_kernels.json"))
+    options = parser.parse_args()
+    wanted = [row for row in kernels.table() if row[3] in options.levels
+              and (options.only is None or options.only in f"{row[0]} {row[1]}")]  # fmt: skip
+    results = [measured for row in track(wanted, description="measuring")
+               for measured in measure(row, options.rounds)]  # fmt: skip
+    console = Console(width=max(100, Console().width))
+    for level in options.levels:
+        console.print(table_of(level, [row for row in results if row.level == level]))
+        console.print(f"fma peak at level {level}: {kernels.fma_peak(level):.1f} GFLOP/s")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps([asdict(row) for row in results], indent=1))
+    console.print(f"Every figure is in {options.json}.")
+
+
+if __name__ == "__main__":
+    main()

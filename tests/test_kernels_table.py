@@ -1,0 +1,109 @@
+"""Every row of the kernel registry against its oracle: a new kernel cannot go untested."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import test_kernels_elementwise as elementwise
+import test_kernels_functions as functions
+import test_kernels_gemm as gemm
+import test_kernels_reduce as reduce
+from test_kernels_operands import LEVELS, Matrix, random_matrix
+
+from tileflow_tvm._sim import kernels
+
+M, N, K = 37, 71, 45
+"""No multiple of a tile, and no two alike."""
+
+
+def check_gemm(level: str, _: str, rng: np.random.Generator) -> None:
+    lhs, rhs = random_matrix(rng, M, K, 32), random_matrix(rng, K, N, 32)
+    dst = random_matrix(rng, M, N, 32)
+    expected = gemm.fused(dst.values, lhs.values, rhs.values)
+    gemm.run(level, dst, lhs, rhs, clear=False)
+    dst.check(expected)
+
+
+def check_unary(level: str, function: str, rng: np.random.Generator) -> None:
+    x = rng.standard_normal(M * N).astype(np.float32)
+    most, at = functions.worst(function, x, functions.apply(level, function, x))
+    assert most <= functions.MOST_ULP, f"{most:.3f} ulp at {at!r}"
+
+
+def check_binary(level: str, function: str, _: np.random.Generator) -> None:
+    elementwise.check(level, function, M, N, 32, "full", "col")
+
+
+def check_reduce(level: str, function: str, rng: np.random.Generator) -> None:
+    for along_cols in (True, False):
+        src = random_matrix(rng, M, N, 32)
+        reduce.check(level, function, src, True, along_cols, {"vector": True})
+
+
+def check_fill(level: str, _: str, __: np.random.Generator) -> None:
+    dst = Matrix(M, N)
+    kernels.fill(level, dst.operand, M, N, 32, -2.5)
+    dst.check(np.full((M, N), -2.5, np.float32))
+
+
+def check_transpose(level: str, _: str, rng: np.random.Generator) -> None:
+    src, dst = random_matrix(rng, M, N, 32), Matrix(N, M)
+    kernels.transpose(level, dst.operand, src.operand, M, N, 32)
+    dst.check(src.values.T)
+
+
+BOX = [(M, 0, 1, False), (N, 1, 1, True)]
+ORIGIN = (3, 5)
+
+
+def check_load(level: str, _: str, rng: np.random.Generator) -> None:
+    """A box that hangs over the lower and right edge of its tensor."""
+    tensor = rng.standard_normal((M, N), dtype=np.float32)
+    dst = Matrix(M, N)
+    moved = kernels.load(level, dst.operand, 32, tensor.ravel(), 0, [M, N], [N, 1], list(ORIGIN),
+                         BOX, 0.5)  # fmt: skip
+    expected = np.full((M, N), 0.5, np.float32)
+    inside = tensor[ORIGIN[0] :, ORIGIN[1] :]
+    expected[: inside.shape[0], : inside.shape[1]] = inside
+    dst.check(expected)
+    assert moved == inside.size
+
+
+def check_store(level: str, _: str, rng: np.random.Generator) -> None:
+    src = random_matrix(rng, M, N, 32)
+    tensor = rng.standard_normal((M, N), dtype=np.float32)
+    expected = tensor.copy()
+    inside = expected[ORIGIN[0] :, ORIGIN[1] :]
+    inside[...] = src.values[: inside.shape[0], : inside.shape[1]]
+    flat = tensor.ravel()
+    moved = kernels.store(level, src.operand, 32, flat, 0, [M, N], [N, 1], list(ORIGIN), BOX)
+    np.testing.assert_array_equal(flat.reshape(M, N), expected)
+    assert moved == inside.size
+
+
+CHECKS: dict[tuple[str, str], Callable[[str, str, np.random.Generator], None]] = {
+    ("exec.gemm", "f32"): check_gemm,
+    ("exec.unary", "f32"): check_unary,
+    ("exec.binary", "f32"): check_binary,
+    ("exec.reduce", "f32"): check_reduce,
+    ("exec.fill", "f32"): check_fill,
+    ("exec.transpose", "f32"): check_transpose,
+    ("load", "f32"): check_load,
+    ("store", "f32"): check_store,
+}
+
+
+@pytest.mark.parametrize(("operation", "function", "dtype", "level"), kernels.table())
+def test_kernel(
+    operation: str, function: str, dtype: str, level: str, rng: np.random.Generator
+) -> None:
+    CHECKS[operation, dtype](level, function, rng)
+
+
+def test_the_table_has_a_row_for_each_level() -> None:
+    rows = kernels.table()
+    assert len(set(rows)) == len(rows)
+    by_level = [{row[:3] for row in rows if row[3] == level} for level in LEVELS]
+    assert all(rows_of_one == by_level[0] for rows_of_one in by_level)
