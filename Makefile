@@ -7,11 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CPP := $(shell find simulator_cpp -name '*.cpp' -o -name '*.h')
+SANITIZERS := thread address undefined
 # What the compiled module is made of; the rest of an editable install follows the sources.
-BUILT_FROM := pyproject.toml $(wildcard CMakeLists.txt simulator_cpp/CMakeLists.txt) $(CPP) \
+BUILT_FROM := pyproject.toml $(wildcard CMakeLists.txt simulator_cpp/CMakeLists.txt simulator_cpp/*/CMakeLists.txt) $(CPP) \
               $(wildcard tileflow_tvm/isa/*.py)
 
-.PHONY: help setup demo test lint lint-python lint-types lint-cpp lint-derived bench sweep clean
+.PHONY: help setup demo test lint lint-python lint-types lint-cpp lint-derived bench sweep \
+        sanitize clean
 
 help:
 	@echo 'make demo    a trained network and a hand-written kernel, from script to numbers'
@@ -19,6 +21,7 @@ help:
 	@echo 'make lint    style, types, and generated documents'
 	@echo 'make bench   speed, side by side with NumPy'
 	@echo 'make sweep   the tests that take long: every shape and SRAM size'
+	@echo 'make sanitize  the native simulator under sanitizers of threads, memory and behaviour'
 	@echo 'make setup   install into .venv; the others do this by themselves'
 	@echo 'make clean   remove what was built, .venv included'
 
@@ -71,6 +74,15 @@ bench: $(INSTALLED)
 
 sweep: $(INSTALLED)
 	HYPOTHESIS_PROFILE=sweep $(BIN)/python -m pytest -n $(JOBS) -m sweep
+
+sanitize: $(INSTALLED)
+	@for kind in $(SANITIZERS); do \
+	  echo "Building tileflow-sim with -fsanitize=$$kind"; \
+	  PATH=$(CURDIR)/$(BIN):$$PATH; \
+	  cmake -S . -B build/sanitize-$$kind -DTILEFLOW_SANITIZE=$$kind --log-level=WARNING \
+	    -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python && \
+	  cmake --build build/sanitize-$$kind --parallel $(JOBS) -- -s || exit 1; done
+	$(BIN)/python -m pytest -n $(JOBS) -m sanitize
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

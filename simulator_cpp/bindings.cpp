@@ -114,28 +114,17 @@ std::vector<float*> memories_of(const Program& program, const py::tuple& arrays)
   return args;
 }
 
-EngineChoice engine_named(const std::string& name) {
-  if (name == "auto") return EngineChoice::kAuto;
-  if (name == "sequential") return EngineChoice::kSequential;
-  if (name == "threaded") return EngineChoice::kThreaded;
-  throw Fault(FaultKind::kCall, "no engine '" + name + "'; there are: auto, sequential, threaded");
-}
-
 py::dict stats_of(const Program& program, const RunReport& report) {
   py::dict instructions;
-  for (const isa::RowInfo& row : isa::kRows) {
-    const auto count = report.counters.instructions[static_cast<std::size_t>(row.opcode)];
-    if (count != 0) instructions[py::str(std::string(row.mnemonic))] = count;
+  for (const auto& [mnemonic, count] : instructions_run(report.counters)) {
+    instructions[py::str(mnemonic)] = count;
   }
   py::dict dram_bytes;
-  for (std::size_t i = 0; i < program.tensors.size(); ++i) {
-    const std::int64_t loaded = report.counters.loaded_elements[i] * kItemBytes;
-    const std::int64_t stored = report.counters.stored_elements[i] * kItemBytes;
-    if (loaded == 0 && stored == 0) continue;
+  for (const Traffic& traffic : dram_traffic(program, report.counters)) {
     py::dict ways;
-    ways["load"] = loaded;
-    ways["store"] = stored;
-    dram_bytes[py::str(program.tensors[i].name)] = ways;
+    ways["load"] = traffic.loaded_bytes;
+    ways["store"] = traffic.stored_bytes;
+    dram_bytes[py::str(traffic.tensor)] = ways;
   }
   py::dict stats;
   stats["engine"] = report.engine;

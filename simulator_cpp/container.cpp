@@ -32,28 +32,36 @@ void check_zero(Bytes bytes, std::string_view where) {
   }
 }
 
+// In the words of tileflow_tvm/isa/container.py.
 void check_whole(Bytes file, ByteReader& header) {
+  const std::string bytes = std::to_string(file.size());
   const Bytes magic = file.first(std::min(file.size(), isa::kMagic.size()));
-  if (!std::ranges::equal(magic, isa::kMagic)) fail("not a tileflow binary: wrong magic number");
+  if (magic.empty() || !std::equal(magic.begin(), magic.end(), isa::kMagic.begin())) {
+    fail("not a tileflow program: the file begins with something else");
+  }
+  if (file.size() < kHeaderBytes + 4) fail("truncated: " + bytes + " bytes are less than a header");
   header.take(isa::kMagic.size());
   const auto version = header.number<std::uint32_t>();
   if (version != isa::kContainerVersion) {
-    fail("the binary has layout version " + std::to_string(version) + ", this reads version " +
+    fail("container version " + std::to_string(version) + " is " +
+         (version > isa::kContainerVersion ? "newer" : "older") + " than this tool's, " +
          std::to_string(isa::kContainerVersion));
   }
   const auto sections = header.number<std::uint32_t>();
   const auto size = header.number<std::uint64_t>();
   if (size != file.size()) {
-    fail("the binary says it has " + std::to_string(size) + " bytes, but there are " +
-         std::to_string(file.size()));
+    fail((file.size() < size ? "truncated" : "too long") + std::string(": the file has ") + bytes +
+         " bytes and says " + std::to_string(size));
   }
-  if (sections != isa::kSections || file.size() < kHeaderBytes + 4) fail("the header is damaged");
   ByteReader tail(file.last(4), "checksum");
   if (tail.number<std::uint32_t>() != crc32(file.first(file.size() - 4))) {
-    fail("the binary is damaged: its checksum does not match");
+    fail("the checksum does not match: the file was altered");
   }
   if (header.number<std::uint64_t>() != isa::kIsaFingerprint) {
-    fail("the binary is for another version of the instruction set");
+    fail("made for another instruction set");
+  }
+  if (sections != isa::kSections) {
+    fail(std::to_string(sections) + " sections, not " + std::to_string(isa::kSections));
   }
 }
 
@@ -198,13 +206,28 @@ void read_constants(ByteReader in, Bytes data, Program& program) {
   if (!data.empty()) std::memcpy(program.constant_data.data(), data.data(), data.size());
 }
 
-// Nothing here depends on the debug section, but a damaged one is refused as well.
-void check_debug(ByteReader in) {
-  for (auto files = in.number<std::uint32_t>(); files > 0; --files) in.text();
-  for (auto runs = in.number<std::uint32_t>(); runs > 0; --runs) in.take(16);
+// Nothing that is computed depends on the debug section, but a damaged one is refused as well.
+void read_debug(ByteReader in, Program& program) {
+  for (auto left = in.number<std::uint32_t>(); left > 0; --left) program.files.push_back(in.text());
+  const auto check_file = [&](std::uint32_t file) {
+    if (file != Place::kUnknown && file >= program.files.size()) in.fail("no such file");
+  };
+  for (auto left = in.number<std::uint32_t>(); left > 0; --left) {
+    Place place;
+    for (std::uint32_t* field : {&place.pc, &place.file, &place.line, &place.col}) {
+      *field = in.number<std::uint32_t>();
+    }
+    check_file(place.file);
+    if (!program.places.empty() && place.pc <= program.places.back().pc) {
+      in.fail("pc " + std::to_string(place.pc) + " is out of order");
+    }
+    program.places.push_back(place);
+  }
   for (auto buffers = in.number<std::uint32_t>(); buffers > 0; --buffers) {
     in.text();
-    in.take(8 + 8 + 4 + 4 + 4 + 12);
+    in.take(8 + 8 + 4 + 4 + 4);
+    check_file(in.number<std::uint32_t>());
+    in.take(4 + 4);
   }
   in.finish();
 }
@@ -228,7 +251,7 @@ std::shared_ptr<const Program> parse_program(Bytes file) {
   read_accesses(section(Section::kAccesses), *program);
   read_constants(section(Section::kConstants), sections[static_cast<int>(Section::kData)],
                  *program);
-  check_debug(section(Section::kDebug));
+  read_debug(section(Section::kDebug), *program);
   check_tensors(*program);
   decode_text(sections[static_cast<int>(Section::kText)], *program);
   return program;

@@ -70,6 +70,15 @@ struct Constant {
   std::int64_t bytes = 0;
 };
 
+// Where the instructions from this pc on come from, up to the next place's.
+struct Place {
+  static constexpr std::uint32_t kUnknown = 0xFFFFFFFF;
+
+  std::uint32_t pc = 0;
+  std::uint32_t file = kUnknown;  // in Program::files
+  std::uint32_t line = 0, col = 0;
+};
+
 struct Program {
   std::string name, machine_name;
   isa::Machine machine;
@@ -82,6 +91,9 @@ struct Program {
   std::int64_t scratch_bytes = 0;
   std::vector<Op> ops;                         // one a pc; the last is halt
   std::array<std::uint32_t, 64> sem_counts{};  // before the program starts
+
+  std::vector<std::string> files;  // of the source
+  std::vector<Place> places;       // pcs ascend
 
   // next[mask][pc]: the first op at or after pc that the walk of these engines must execute.
   // Loops without anything to do for them are left out.

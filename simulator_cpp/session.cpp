@@ -1,6 +1,7 @@
 #include "session.h"
 
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -10,7 +11,6 @@
 namespace tileflow {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kMostProofs = 4096;
 
 // TILEFLOW_HAND_OVER=n makes the threaded engine wait for its threads after n instructions, so that
@@ -30,22 +30,11 @@ Threading with_environment(Threading threading) {
 
 }  // namespace
 
-Buffers::Floats Buffers::allocate(std::size_t bytes) {
-  // Room for a whole vector behind the last element.
-  const std::size_t size = (bytes / kAlignment + 2) * kAlignment;
-  Floats memory(static_cast<float*>(std::aligned_alloc(kAlignment, size)));
-  if (!memory) {
-    throw Fault(FaultKind::kRun, "cannot allocate " + std::to_string(bytes) + " bytes", kNoPc,
-                kNoPc, "use smaller arrays, or a machine with more room");
-  }
-  return memory;
-}
-
 Buffers::Buffers(const Program& program)
     : sram_bytes_(static_cast<std::size_t>(program.sram_bytes())),
       scratch_bytes_(static_cast<std::size_t>(program.scratch_bytes)),
-      sram_(allocate(sram_bytes_)),
-      scratch_(allocate(scratch_bytes_)) {}
+      sram_(allocate_floats(sram_bytes_)),
+      scratch_(allocate_floats(scratch_bytes_)) {}
 
 void Buffers::poison() {
   std::memset(sram_.get(), 0xFF, sram_bytes_);
@@ -66,6 +55,34 @@ const Kernels& find_kernels(const std::string& level) {
   throw Fault(FaultKind::kRun, (level.empty() ? "TILEFLOW_SIMD: " : "") +
                                    std::string("no SIMD level '") + wanted +
                                    "' on this processor; there are: " + names);
+}
+
+EngineChoice engine_named(std::string_view name) {
+  std::string names;
+  for (std::size_t i = 0; i < kEngineNames.size(); ++i) {
+    if (name == kEngineNames[i]) return static_cast<EngineChoice>(i);
+    names += (names.empty() ? "" : ", ") + std::string(kEngineNames[i]);
+  }
+  throw Fault(FaultKind::kCall, "no engine '" + std::string(name) + "'; there are: " + names);
+}
+
+std::vector<std::pair<std::string, std::int64_t>> instructions_run(const Counters& counters) {
+  std::vector<std::pair<std::string, std::int64_t>> run;
+  for (const isa::RowInfo& row : isa::kRows) {
+    const std::int64_t count = counters.instructions[static_cast<std::size_t>(row.opcode)];
+    if (count != 0) run.emplace_back(row.mnemonic, count);
+  }
+  return run;
+}
+
+std::vector<Traffic> dram_traffic(const Program& program, const Counters& counters) {
+  std::vector<Traffic> traffic;
+  for (std::size_t i = 0; i < program.tensors.size(); ++i) {
+    const std::int64_t loaded = counters.loaded_elements[i] * kItemBytes;
+    const std::int64_t stored = counters.stored_elements[i] * kItemBytes;
+    if (loaded != 0 || stored != 0) traffic.push_back({program.tensors[i].name, loaded, stored});
+  }
+  return traffic;
 }
 
 void Session::check_scalars(const std::vector<std::int64_t>& scalars) const {

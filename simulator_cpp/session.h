@@ -1,18 +1,21 @@
 // A decoded program together with what is known about it: proofs, and memory to run in.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engines.h"
+#include "memory.h"
 #include "program.h"
 #include "verify.h"
 
@@ -28,17 +31,14 @@ class Buffers {
   void poison();
 
  private:
-  struct Free {
-    void operator()(float* memory) const { std::free(memory); }
-  };
-  using Floats = std::unique_ptr<float[], Free>;
-  static Floats allocate(std::size_t bytes);
-
   std::size_t sram_bytes_, scratch_bytes_;
   Floats sram_, scratch_;
 };
 
 enum class EngineChoice : std::uint8_t { kAuto, kSequential, kThreaded };
+inline constexpr std::array<std::string_view, 3> kEngineNames = {"auto", "sequential", "threaded"};
+// Throws Fault (kCall) that names the engines there are.
+EngineChoice engine_named(std::string_view name);
 
 struct RunRequest {
   std::vector<float*> args;
@@ -55,6 +55,16 @@ struct RunReport {
   Counters counters;
   std::int64_t wall_ns = 0, overlap_ns = 0, verify_ns = 0;
 };
+
+// How many of each mnemonic ran, in the order of the instruction table.
+std::vector<std::pair<std::string, std::int64_t>> instructions_run(const Counters& counters);
+
+// What was moved of the tensors that were touched at all.
+struct Traffic {
+  std::string tensor;
+  std::int64_t loaded_bytes = 0, stored_bytes = 0;
+};
+std::vector<Traffic> dram_traffic(const Program& program, const Counters& counters);
 
 // Several threads may use one session.
 class Session {

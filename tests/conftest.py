@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import zlib
+from collections import Counter, defaultdict
 
 import hypothesis
 import numpy as np
@@ -23,8 +24,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+ON_DEMAND = {
+    "sweep": "long; runs where -m names it (make sweep)",
+    "sanitize": "needs builds of its own; runs where -m names it (make sanitize)",
+}
+"""Markers of tests that are left out unless the marker expression speaks of them."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "sweep: long; runs where -m names it (make sweep)")
+    for marker, why in ON_DEMAND.items():
+        config.addinivalue_line("markers", f"{marker}: {why}")
     # Short programs are to run in several threads as well, from their first instruction on.
     os.environ.setdefault("TILEFLOW_HAND_OVER", "0")
     # A job that a shell put into the background ignores Ctrl-C, and so would what tests start.
@@ -37,13 +46,29 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the sweeps out unless the marker expression speaks of them."""
-    if "sweep" in (config.getoption("-m") or ""):
+    absent = [marker for marker in ON_DEMAND if marker not in (config.getoption("-m") or "")]
+    left_out = [item for item in items if any(map(item.get_closest_marker, absent))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many runs each sanitizer build has stood, and of what."""
+    runs: dict[str, Counter[str]] = defaultdict(Counter)
+    # Where teardowns are that went well.
+    for report in terminalreporter.getreports(""):
+        for name, value in report.user_properties:
+            if name == "sanitize":
+                kind, what, count = value
+                runs[what][kind] += count
+    if not runs:
         return
-    sweeps = [item for item in items if item.get_closest_marker("sweep")]
-    if sweeps:
-        config.hook.pytest_deselected(items=sweeps)
-        items[:] = [item for item in items if not item.get_closest_marker("sweep")]
+    kinds = sorted({kind for row in runs.values() for kind in row})
+    terminalreporter.section("runs under sanitizers, without a report")
+    for name, row in {"": {kind: kind for kind in kinds}, **runs}.items():
+        cells = "".join(f"{row[kind]!s:>12}" for kind in kinds)
+        terminalreporter.write_line(f"{name:24}{cells}")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from simulator_programs import SMALL, gemm_machine, gemm_text, program
 
 from tileflow_tvm import _sim
+from tileflow_tvm.errors import Loc
 from tileflow_tvm.isa.container import HEADER, _pack, to_bytes
 from tileflow_tvm.isa.program import (
     AccessPattern,
@@ -78,7 +79,7 @@ def test_each_bit_flipped():
 
 
 def test_more_bytes_than_it_says():
-    assert "says it has" in fault_of(GEMM + b"\0").message
+    assert "too long: the file has" in fault_of(GEMM + b"\0").message
 
 
 def test_random_bytes_behind_a_right_checksum(request):
@@ -101,9 +102,10 @@ def test_random_bytes_behind_a_right_checksum(request):
 @pytest.mark.parametrize(
     ("at", "new", "message"),
     [
-        (0, b"ELF", "wrong magic number"),
-        (8, struct.pack("<I", 2), "layout version 2, this reads version 1"),
-        (24, b"\1", "another version of the instruction set"),
+        (0, b"ELF", "begins with something else"),
+        (8, struct.pack("<I", 2), "container version 2 is newer than this tool's, 1"),
+        (12, b"\1", "1 sections, not 9"),
+        (24, b"\1", "made for another instruction set"),
         (32, b"\1", "does not match its fingerprint"),
         (40, struct.pack("<I", 16), "does not match its fingerprint"),
         (112, struct.pack("<Q", 272), "section info lies outside"),
@@ -112,6 +114,20 @@ def test_random_bytes_behind_a_right_checksum(request):
 )
 def test_header(at, new, message):
     assert message in fault_of(resealed(GEMM, at, new)).message
+
+
+def test_places_of_instructions():
+    """They are for messages alone, and still nothing in them is believed."""
+    loc = Loc("k.py", 3, 7)
+    base = program(TABLES)
+    insns = tuple(dataclasses.replace(insn, loc=loc) for insn in base.insns)
+    data = _pack(dataclasses.replace(base, insns=insns))
+    at = data.rindex(struct.pack("<6I", 1, 0, 0, 3, 7, 0))
+    assert "debug: no such file" in fault_of(resealed(data, at + 8, b"\1")).message
+    far = (dataclasses.replace(insns[0], loc=Loc("k.py", 4, 7)), *insns[1:])
+    data = _pack(dataclasses.replace(base, insns=far))
+    second = data.rindex(struct.pack("<4I", 1, 0, 3, 7))
+    assert "debug: pc 0 is out of order" in fault_of(resealed(data, second, b"\0")).message
 
 
 def test_a_machine_that_makes_no_sense():

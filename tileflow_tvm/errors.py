@@ -21,8 +21,11 @@ class Loc:
 
     def excerpt(self) -> str:
         """The source line with a caret below the column; empty where it cannot be read."""
+        path = Path(self.file)
+        if not path.is_file():  # a binary may name anything, a pipe for one
+            return ""
         try:
-            text = Path(self.file).read_text(encoding="utf-8").splitlines()[self.line - 1]
+            text = path.read_text(encoding="utf-8").splitlines()[self.line - 1]
         except (OSError, IndexError, UnicodeDecodeError):
             return ""
         caret = " " * (self.col - 1) + "^" if self.col else ""
