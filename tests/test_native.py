@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 from dataclasses import replace
@@ -117,7 +118,7 @@ store a1, X[a0, a0], tile wait=sem1
     np.testing.assert_array_equal(np.load("x.npy"), np.float32(-3) * x)
 
 
-def test_launch_parameters(rng):
+def test_launch_parameters(rng, capsys):
     text = """
 .arg X f32[40] in
 .arg Y f32[40] out
@@ -140,18 +141,18 @@ loop a2 {
     Path("k.bin").write_bytes(to_bytes(program(text)))
     x = rng.standard_normal(40).astype(np.float32)
     np.save("x.npy", x)
-    fine("k.bin", "--in", "x.npy", "--out", "y.npy", "--scalar", "n=7", "--scalar", "n=0x28")
+    fine("k.bin", "--in", "x.npy", "--out", "y.npy", "--scalar", "n=0x28")
     np.testing.assert_array_equal(np.load("y.npy"), x)
     shown = failure("k.bin", "--in", "x.npy", "--out", "z.npy", "--scalar", "n=39")
     assert "'Y'" in shown
     assert "39" in shown
     assert not Path("z.npy").exists()
-    wanted = "error: the program's launch scalars are: n; given: "
-    assert failure("k.bin", "--in", "x.npy").startswith(wanted + "none\nhint: pass them by name")
-    assert failure("k.bin", "--in", "x.npy", "--scalar", "m=1").startswith(wanted + "m\n")
-    for large in ("1099511627776", "-0x10000000000", "99999999999999999999999"):
-        shown = failure("k.bin", "--in", "x.npy", "--scalar", f"n={large}")
-        assert shown == f"error: launch scalar n={large} is not an integer below 2^40\n"
+    for words in (["n=1", "n=2"], ["m=1"], [], ["n=1099511627776"], ["n=-1099511627776"]):
+        command = ["k.bin", "--in", "x.npy", *(f"--scalar={word}" for word in words)]
+        assert main(["run", *command]) == 1
+        assert failure(*command) == capsys.readouterr().err
+    shown = failure("k.bin", "--in", "x.npy", "--scalar", "n=99999999999999999999999")
+    assert "n=99999999999999999999999 is not an integer below 2^40" in shown
 
 
 def without_times(shown: str) -> dict:
@@ -252,18 +253,18 @@ def test_no_array(content, why):
 @pytest.mark.parametrize("dtype", ["f8", "f2", "i4", "u1", "?", ">f4", "c8", [("a", "f4")], "S5"])
 def test_other_dtypes(dtype):
     np.save("x.npy", np.zeros(LENGTH, dtype))
-    shown = failure("affine.bin", "--in", "x.npy")
     name = np.dtype(dtype)
     name = name.str if dtype in (">f4", "S5") else name
-    assert shown == (f"error: x.npy: 'x' takes float32, not {name}\n"
-                     "hint: cast it yourself: x.astype(np.float32)\n")  # fmt: skip
+    shown = failure("affine.bin", "--in", "x.npy")
+    assert shown.startswith(f"x.npy: error: 'x' takes float32, not {name}\nhint: write another ")
+    assert "with dtype float32 and shape (40,)" in shown
 
 
 @pytest.mark.parametrize("shape", [(39,), (41,), (), (40, 1), (0,), (1 << 62, 4)])
 def test_other_shapes(shape):
     Path("x.npy").write_bytes(with_header(GOOD.replace("(40,)", str(shape))))
     shown = failure("affine.bin", "--in", "x.npy")
-    assert shown == f"error: x.npy: 'x' takes shape (40,), not {shape}\n"
+    assert shown.startswith(f"x.npy: error: 'x' takes shape (40,), not {shape}\nhint: ")
 
 
 def test_fortran_order():
@@ -271,8 +272,8 @@ def test_fortran_order():
     np.save("a.npy", np.zeros((3, 5), np.float32, order="F"))
     np.save("b.npy", np.zeros((5, 4), np.float32))
     shown = failure("gemm.bin", "--in", "a.npy", "b.npy")
-    assert shown == ("error: a.npy: 'A' takes C order, not Fortran order\n"
-                     "hint: save np.ascontiguousarray(A)\n")  # fmt: skip
+    assert shown.startswith("a.npy: error: 'A' takes C order, not Fortran order\nhint: ")
+    assert "in C order, with dtype float32 and shape (3, 5)" in shown
 
 
 @pytest.mark.usefixtures("x")
@@ -281,6 +282,8 @@ def test_fortran_order():
     [
         ["affine.bin", "--in", "x.npy", "x.npy"],
         ["affine.bin", "--in", "x=x.npy", "x=x.npy"],
+        ["affine.bin", "--in", "y=x.npy"],
+        ["affine.bin", "--in", "x.npy", "--out", "x=x.npy"],
         ["affine.bin", "--in", "x.npy", "--out", "a.npy", "b.npy"],
         ["affine.bin", "--in", "no.npy"],
         ["affine.bin", "--in", "."],
@@ -306,11 +309,25 @@ def test_the_words_of_the_command_line(words, capsys):
     Path("older.bin").write_bytes(data[:8] + b"\0" + data[9:])
     Path("empty.bin").write_bytes(b"")
     assert main(["run", *words]) == 1
-    assert failure(*words) == capsys.readouterr().err
+    assert what_is_wrong(failure(*words)) == what_is_wrong(capsys.readouterr().err)
+
+
+def what_is_wrong(shown: str) -> str:
+    """An error without place and hint; there has to be a hint."""
+    found = re.fullmatch(r"(?:\S[^\n]*: )?error: ([^\n]+)\nhint: [^\n]+\n", shown)
+    assert found, shown
+    return found[1]
 
 
 def test_no_input():
-    assert failure("affine.bin") == "error: no array for x\nhint: give files with --in\n"
+    shown = failure("affine.bin")
+    assert shown == "error: no array for x[40]\nhint: give a file for each, --in x=FILE.npy\n"
+
+
+def test_damaged_binaries_have_a_place_and_a_hint():
+    Path("cut.bin").write_bytes(Path("affine.bin").read_bytes()[:-5])
+    shown = failure("cut.bin")
+    assert re.match(r"cut.bin: error: truncated: .*\nhint: the file is damaged", shown)
 
 
 @pytest.mark.usefixtures("x")
@@ -327,9 +344,8 @@ def test_a_race_has_its_source_line(capsys):
         shown = failure(*words)
         assert shown == capsys.readouterr().err
         assert shown.startswith("affine.py:3:5: error: ")
-        assert (
-            "\n        store it\n        ^\nthe other one comes from affine.py:2:5\n" in shown
-        ) == (source != "")
+        excerpt = "\n        store it\n        ^\nthe other one comes from affine.py:2:5\nhint: "
+        assert (excerpt in shown) == (source != "")
     Path("affine.py").unlink()
     os.mkfifo("affine.py")
     assert "store it" not in failure(*words)
@@ -342,7 +358,7 @@ def test_a_race_has_its_source_line(capsys):
 def test_levels_that_there_are():
     shown = failure("affine.bin", "--in", "x.npy", "--simd", "mmx")
     levels = ", ".join(_sim.levels())
-    assert shown == f"error: no SIMD level 'mmx' on this processor; there are: {levels}\n"
+    assert f"error: no SIMD level 'mmx' on this processor; there are: {levels}\n" in shown
     shown = failure("affine.bin", "--in", "x.npy", env={"TILEFLOW_SIMD": "mmx"})
     assert "TILEFLOW_SIMD: no SIMD level 'mmx'" in shown
 
@@ -382,13 +398,14 @@ def test_a_full_disk():
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
     shown = failure("affine.bin", "--in", "x.npy", "--out", "/dev/full")
-    assert shown == "error: cannot write /dev/full: No space left on device\n"
+    assert shown.startswith("error: cannot write /dev/full: No space left on device\nhint: ")
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [TILEFLOW_SIM, "affine.bin", "--in", "x.npy", "--stats"],
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
-    assert (done.returncode, done.stderr) == (1, "error: cannot write to standard output\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write to standard output\nhint: ")
 
 
 @pytest.mark.usefixtures("x")

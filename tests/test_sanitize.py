@@ -77,7 +77,8 @@ class Build:
 
         return subprocess.Popen(
             [self.binary(name), *map(str, words)], cwd=self.folder, text=True,
-            errors="backslashreplace", preexec_fn=limit_memory, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            errors="backslashreplace", preexec_fn=limit_memory, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**OPTIONS, "TILEFLOW_HAND_OVER": str(hand_over)},
         )  # fmt: skip
 
@@ -152,7 +153,7 @@ def test_truncated_binaries(part, build, rng):
     for size in sizes[part::2]:
         code, said = build.run(build.save("k.bin", GEMM[:size]), "--in", *arrays)
         assert code == 1
-        assert said.startswith("error: k.bin: "), said
+        assert said.startswith("k.bin: error: "), said
 
 
 PARTS = 10
@@ -173,7 +174,7 @@ def test_altered_binaries(part, build, rng, request):
             data = resealed(data, at, bytes([data[at] ^ 1 << choose.randrange(8)]))
         words = [build.save("k.bin", data), "--in", *arrays]
         code, said = build.run(*words, "--engine", "threaded")
-        if "k.bin: " not in said:
+        if not said.startswith("k.bin: error: ") or "pc " in said:
             ends.add(code)
             ends.add(build.run(*words, "--no-verify")[0])
     assert ends >= {0, 1}
@@ -243,7 +244,7 @@ def test_hostile_arrays(part, build, rng, request):
     for content in contents:
         code, said = build.run(binary, "--in", build.save("x.npy", content), rhs)
         assert code in (0, 1)
-        assert code == 0 or said.startswith("error: x.npy"), said
+        assert code == 0 or said.startswith(("error: x.npy is no .npy", "x.npy: error: ")), said
 
 
 def test_odd_command_lines(build, rng):
@@ -254,7 +255,8 @@ def test_odd_command_lines(build, rng):
         ["no.bin"], ["."], [binary], [binary, "--in", *arrays, arrays[0]],
         [binary, "--in", f"A={arrays[0]}", f"A={arrays[1]}"], [binary, "--in", binary, tables],
         [binary, "--in", *arrays, "--scalar", "n=1"], [tables, "--scalar", "n=0x7fffffffffffffff"],
-        [binary, "--in", *arrays, "--simd", "x" * 5000], [binary, "--in", *arrays, "--out", "k.bin"],
+        [binary, "--in", *arrays, "--simd", "x" * 5000],
+        [binary, "--in", *arrays, "--out", "k.bin"],
     ):  # fmt: skip
         assert build.run(*words)[0] == 1
     build.fine(binary, "--in", *arrays, "--json")
