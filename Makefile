@@ -7,23 +7,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CPP := $(shell find simulator_cpp -name '*.cpp' -o -name '*.h')
-SANITIZERS := thread address undefined
 # What the compiled module is made of; the rest of an editable install follows the sources.
-BUILT_FROM := pyproject.toml $(wildcard CMakeLists.txt simulator_cpp/CMakeLists.txt simulator_cpp/*/CMakeLists.txt) $(CPP) \
-              $(wildcard tileflow_tvm/isa/*.py)
+BUILT_FROM := pyproject.toml $(CPP) $(wildcard tileflow_tvm/isa/*.py) \
+              $(wildcard CMakeLists.txt simulator_cpp/CMakeLists.txt simulator_cpp/*/CMakeLists.txt)
 
 .PHONY: help setup demo test lint lint-python lint-types lint-cpp lint-derived bench sweep \
         sanitize clean
 
 help:
-	@echo 'make demo    a trained network and a hand-written kernel, from script to numbers'
-	@echo 'make test    the tests'
-	@echo 'make lint    style, types, and generated documents'
-	@echo 'make bench   speed, side by side with NumPy'
-	@echo 'make sweep   the tests that take long: every shape and SRAM size'
-	@echo 'make sanitize  the native simulator under sanitizers of threads, memory and behaviour'
-	@echo 'make setup   install into .venv; the others do this by themselves'
-	@echo 'make clean   remove what was built, .venv included'
+	@echo 'make demo      a trained network and a hand-written kernel, from script to numbers'
+	@echo 'make test      the tests'
+	@echo 'make lint      style, types, and generated documents'
+	@echo 'make bench     speed, side by side with NumPy'
+	@echo 'make sweep     the tests that take long: every shape and SRAM size'
+	@echo 'make sanitize  the simulator under ThreadSanitizer, AddressSanitizer and UBSan: minutes'
+	@echo 'make setup     install into .venv; the others do this by themselves'
+	@echo 'make clean     remove what was built, .venv included'
 
 setup: $(INSTALLED)
 
@@ -76,7 +75,7 @@ sweep: $(INSTALLED)
 	HYPOTHESIS_PROFILE=sweep $(BIN)/python -m pytest -n $(JOBS) -m sweep
 
 sanitize: $(INSTALLED)
-	@for kind in $(SANITIZERS); do \
+	@for kind in thread address undefined; do \
 	  echo "Building tileflow-sim with -fsanitize=$$kind"; \
 	  PATH=$(CURDIR)/$(BIN):$$PATH; \
 	  cmake -S . -B build/sanitize-$$kind -DTILEFLOW_SANITIZE=$$kind --log-level=WARNING \
