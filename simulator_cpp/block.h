@@ -32,13 +32,17 @@ inline void append(std::vector<Run>& runs, std::int64_t lo, std::int64_t hi) {
   }
 }
 
+// Tiles are squares of 1 << shift elements; divisions by their edge would take most of the time.
+
 // Byte after the last of a block that is not empty and whose pitch holds its columns.
-inline std::int64_t end_of(const Block& block, std::int64_t tile) {
+inline std::int64_t end_of(const Block& block, int shift) {
   const std::int64_t r = block.rows - 1;
   const std::int64_t c = block.cols - 1;
   if (block.pitch == 0) return block.address + (r * block.cols + c + 1) * kItemBytes;
-  const std::int64_t tiles = r / tile * block.pitch + c / tile;
-  return block.address + ((tiles * tile + r % tile) * tile + c % tile + 1) * kItemBytes;
+  const std::int64_t inside = (std::int64_t{1} << shift) - 1;
+  const std::int64_t tiles = (r >> shift) * block.pitch + (c >> shift);
+  const std::int64_t rows = (tiles << shift) + (r & inside);
+  return block.address + ((rows << shift) + (c & inside) + 1) * kItemBytes;
 }
 
 // Rows [r0, r1) and columns [c0, c1) of a block.
@@ -47,8 +51,7 @@ struct Rect {
 };
 
 // Appends the bytes of a rectangle, in ascending order.
-inline void append_runs(const Block& block, std::int64_t tile, const Rect& rect,
-                        std::vector<Run>& runs) {
+inline void append_runs(const Block& block, int shift, const Rect& rect, std::vector<Run>& runs) {
   if (rect.r0 >= rect.r1 || rect.c0 >= rect.c1) return;
   const auto add = [&](std::int64_t lo, std::int64_t hi) {
     append(runs, block.address + lo * kItemBytes, block.address + hi * kItemBytes);
@@ -62,24 +65,33 @@ inline void append_runs(const Block& block, std::int64_t tile, const Rect& rect,
     }
     return;
   }
-  for (std::int64_t tr = rect.r0 / tile; tr * tile < rect.r1; ++tr) {
-    const std::int64_t ra = std::max<std::int64_t>(rect.r0 - tr * tile, 0);
-    const std::int64_t rb = std::min(rect.r1 - tr * tile, tile);
-    for (std::int64_t tc = rect.c0 / tile; tc * tile < rect.c1; ++tc) {
-      const std::int64_t ca = std::max<std::int64_t>(rect.c0 - tc * tile, 0);
-      const std::int64_t cb = std::min(rect.c1 - tc * tile, tile);
-      const std::int64_t base = (tr * block.pitch + tc) * tile * tile;
-      if (ca == 0 && cb == tile) {
-        add(base + ra * tile, base + rb * tile);
-        continue;
+  const std::int64_t tile = std::int64_t{1} << shift;
+  for (std::int64_t tr = rect.r0 >> shift; tr << shift < rect.r1; ++tr) {
+    const std::int64_t ra = std::max<std::int64_t>(rect.r0 - (tr << shift), 0);
+    const std::int64_t rb = std::min(rect.r1 - (tr << shift), tile);
+    std::int64_t tc = rect.c0 >> shift;
+    while (tc << shift < rect.c1) {
+      const std::int64_t ca = std::max<std::int64_t>(rect.c0 - (tc << shift), 0);
+      const std::int64_t cb = std::min(rect.c1 - (tc << shift), tile);
+      const std::int64_t base = (tr * block.pitch + tc) << 2 * shift;
+      ++tc;
+      if (ca == 0 && rb - ra == tile && cb == tile) {  // and so are the tiles up to c1
+        const std::int64_t next = std::max(tc, rect.c1 >> shift);
+        add(base, base + ((next - tc + 1) << 2 * shift));
+        tc = next;
+      } else if (ca == 0 && cb == tile) {
+        add(base + (ra << shift), base + (rb << shift));
+      } else {
+        for (std::int64_t r = ra; r < rb; ++r) {
+          add(base + (r << shift) + ca, base + (r << shift) + cb);
+        }
       }
-      for (std::int64_t r = ra; r < rb; ++r) add(base + r * tile + ca, base + r * tile + cb);
     }
   }
 }
 
-inline void append_runs(const Block& block, std::int64_t tile, std::vector<Run>& runs) {
-  append_runs(block, tile, {0, block.rows, 0, block.cols}, runs);
+inline void append_runs(const Block& block, int shift, std::vector<Run>& runs) {
+  append_runs(block, shift, {0, block.rows, 0, block.cols}, runs);
 }
 
 }  // namespace tileflow

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -100,6 +101,7 @@ struct Program {
   std::array<std::vector<std::uint32_t>, kMasks> next;
 
   int tile() const { return static_cast<int>(machine.tile); }
+  int tile_shift() const { return std::countr_zero(machine.tile); }  // a power of two
   std::int64_t sram_bytes() const { return machine.sram_bytes; }
 };
 

@@ -20,19 +20,18 @@ std::string shape(const Block& block) {
 void check_block(const Walker& walker, const Block& block, const char* role, bool dma) {
   if (block.empty()) return;
   const isa::Machine& machine = walker.program().machine;
-  const std::int64_t tile = machine.tile;
+  const int shift = walker.program().tile_shift();
   if (block.address % kItemBytes != 0) {
     walker.fault(std::string(role) + " is at SRAM byte " + std::to_string(block.address) +
                      ", which is not aligned to its elements of 4 bytes",
                  "bases, steps and wraps of address generators are multiples of 4");
   }
+  const std::int64_t tiles = ((block.cols - 1) >> shift) + 1;
   if (block.pitch == 0 && !dma && block.rows != 1 && block.cols != 1) {
     walker.fault(std::string(role) + " is " + shape(block) +
                      ", but its address generator has pitch 0 (a vector)",
-                 "say how many tiles wide the grid is: agen ... pitch=" +
-                     std::to_string((block.cols + tile - 1) / tile));
+                 "say how many tiles wide the grid is: agen ... pitch=" + std::to_string(tiles));
   }
-  const std::int64_t tiles = (block.cols + tile - 1) / tile;
   if (block.pitch != 0 && tiles > block.pitch) {
     walker.fault(std::string(role) + " is " + shape(block) + ", " + std::to_string(tiles) +
                      " tiles wide, but its pitch is " + std::to_string(block.pitch),
@@ -40,7 +39,7 @@ void check_block(const Walker& walker, const Block& block, const char* role, boo
   }
   // An address above SRAM is checked first, so that its end cannot overflow.
   const std::int64_t sram = machine.sram_bytes;
-  const std::int64_t size = end_of({0, block.rows, block.cols, block.pitch}, tile);
+  const std::int64_t size = end_of({0, block.rows, block.cols, block.pitch}, shift);
   if (block.address < 0 || block.address > sram || size > sram - block.address) {
     const std::string place = block.address > sram || block.address < 0
                                   ? "from byte " + std::to_string(block.address)

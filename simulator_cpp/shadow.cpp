@@ -24,14 +24,14 @@ Shadow::Page& Shadow::page(std::int64_t index) {
   return page;
 }
 
-template <bool kWrite>
+template <Shadow::Kind kKind>
 std::optional<Conflict> Shadow::visit(std::int64_t lo, std::int64_t hi, const Access& access) {
   while (lo < hi) {
     const std::int64_t index = lo >> page_shift_;
     const std::int64_t start = index << page_shift_;
     const std::int64_t end = std::min(hi, start + (std::int64_t{1} << page_shift_));
-    auto conflict = visit_page<kWrite>(index, static_cast<std::uint32_t>(lo - start),
-                                       static_cast<std::uint32_t>(end - start), access);
+    auto conflict = visit_page<kKind>(index, static_cast<std::uint32_t>(lo - start),
+                                      static_cast<std::uint32_t>(end - start), access);
     if (conflict) [[unlikely]] {
       conflict->lo += start;
       conflict->hi += start;
@@ -42,18 +42,18 @@ std::optional<Conflict> Shadow::visit(std::int64_t lo, std::int64_t hi, const Ac
   return std::nullopt;
 }
 
-template <bool kWrite>
+template <Shadow::Kind kKind>
 std::optional<Conflict> Shadow::check(const Segment& segment, const Access& access) {
   using enum Conflict::Kind;
   const auto unordered = [&](int engine, const Stamp& stamp) {
     return engine != access.engine && stamp.number() > access.clock[engine];
   };
   if (segment.writer == kNobody) {
-    if (!kWrite) return Conflict{.kind = kUnwritten};
+    if (kKind != Kind::kWrite) return Conflict{.kind = kUnwritten};
   } else if (segment.writer != kFromStart && unordered(segment.writer, segment.written)) {
     return Conflict{.kind = kRace, .other_writes = true, .other_pc = segment.written.pc()};
   }
-  if constexpr (kWrite) {
+  if constexpr (kKind != Kind::kRead) {
     for (int engine = 0; engine < kEngines; ++engine) {
       if (!unordered(engine, segment.reads[engine])) continue;
       return Conflict{.kind = kRace, .other_pc = segment.reads[engine].pc()};
@@ -62,7 +62,7 @@ std::optional<Conflict> Shadow::check(const Segment& segment, const Access& acce
   return std::nullopt;
 }
 
-template <bool kWrite>
+template <Shadow::Kind kKind>
 std::optional<Conflict> Shadow::visit_page(std::int64_t index, std::uint32_t lo, std::uint32_t hi,
                                            const Access& access) {
   Page& page = this->page(index);
@@ -70,7 +70,7 @@ std::optional<Conflict> Shadow::visit_page(std::int64_t index, std::uint32_t lo,
   const std::size_t first = static_cast<std::size_t>(after - page.begin()) - 1;
   std::size_t last = first;  // one after the last segment touched
   do {
-    auto conflict = check<kWrite>(page[last], access);
+    auto conflict = check<kKind>(page[last], access);
     if (conflict) [[unlikely]] {
       conflict->lo = std::max(lo, page[last].begin);
       conflict->hi = std::min(hi, end_of(page, last));
@@ -81,16 +81,16 @@ std::optional<Conflict> Shadow::visit_page(std::int64_t index, std::uint32_t lo,
 
   // Mostly an access meets the very bytes of an earlier one.
   if (last == first + 1 && page[first].begin == lo && end_of(page, first) == hi) [[likely]] {
-    note<kWrite>(page[first], access);
+    note<kKind>(page[first], access);
   } else {
-    note_pieces<kWrite>(page, first, last, lo, hi, access);
+    note_pieces<kKind>(page, first, last, lo, hi, access);
   }
   return std::nullopt;
 }
 
-template <bool kWrite>
+template <Shadow::Kind kKind>
 void Shadow::note(Segment& segment, const Access& access) {
-  if constexpr (kWrite) {
+  if constexpr (kKind != Kind::kRead) {
     segment = {.begin = segment.begin,
                .writer = static_cast<std::int8_t>(access.engine),
                .written = access.stamp};
@@ -100,7 +100,7 @@ void Shadow::note(Segment& segment, const Access& access) {
 }
 
 // [lo, hi) is inside segments [first, last).
-template <bool kWrite>
+template <Shadow::Kind kKind>
 void Shadow::note_pieces(Page& page, std::size_t first, std::size_t last, std::uint32_t lo,
                          std::uint32_t hi, const Access& access) {
   const auto at = [&](std::size_t i) { return page.begin() + static_cast<std::ptrdiff_t>(i); };
@@ -113,11 +113,11 @@ void Shadow::note_pieces(Page& page, std::size_t first, std::size_t last, std::u
     page.insert(at(last), page[last - 1]);
     page[last].begin = hi;
   }
-  if constexpr (kWrite) {
+  if constexpr (kKind != Kind::kRead) {
     page.erase(at(first + 1), at(last));
     last = first + 1;
   }
-  for (std::size_t i = first; i < last; ++i) note<kWrite>(page[i], access);
+  for (std::size_t i = first; i < last; ++i) note<kKind>(page[i], access);
 
   // Join equal neighbours, the ones outside included.
   std::size_t kept = first > 0 ? first - 1 : 0;
@@ -128,8 +128,12 @@ void Shadow::note_pieces(Page& page, std::size_t first, std::size_t last, std::u
   page.erase(at(kept + 1), at(end));
 }
 
-template std::optional<Conflict> Shadow::visit<false>(std::int64_t, std::int64_t, const Access&);
-template std::optional<Conflict> Shadow::visit<true>(std::int64_t, std::int64_t, const Access&);
+template std::optional<Conflict> Shadow::visit<Shadow::Kind::kRead>(std::int64_t, std::int64_t,
+                                                                    const Access&);
+template std::optional<Conflict> Shadow::visit<Shadow::Kind::kWrite>(std::int64_t, std::int64_t,
+                                                                     const Access&);
+template std::optional<Conflict> Shadow::visit<Shadow::Kind::kUpdate>(std::int64_t, std::int64_t,
+                                                                      const Access&);
 
 std::optional<std::int64_t> Shadow::first_unwritten(std::int64_t lo, std::int64_t hi) const {
   if (from_start_ || lo >= hi) return std::nullopt;

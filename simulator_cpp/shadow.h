@@ -56,16 +56,22 @@ class Shadow {
   Shadow(std::int64_t bytes, bool written);
 
   std::optional<Conflict> read(std::int64_t lo, std::int64_t hi, const Access& access) {
-    return visit<false>(lo, hi, access);
+    return visit<Kind::kRead>(lo, hi, access);
   }
   std::optional<Conflict> write(std::int64_t lo, std::int64_t hi, const Access& access) {
-    return visit<true>(lo, hi, access);
+    return visit<Kind::kWrite>(lo, hi, access);
+  }
+  // A read and a write of the same bytes.
+  std::optional<Conflict> update(std::int64_t lo, std::int64_t hi, const Access& access) {
+    return visit<Kind::kUpdate>(lo, hi, access);
   }
 
   // The first bytes of [lo, hi) nobody wrote.
   std::optional<std::int64_t> first_unwritten(std::int64_t lo, std::int64_t hi) const;
 
  private:
+  enum class Kind : std::uint8_t { kRead, kWrite, kUpdate };
+
   static constexpr std::int8_t kNobody = -1;    // never written
   static constexpr std::int8_t kFromStart = 3;  // has its value from the start
 
@@ -81,16 +87,16 @@ class Shadow {
   };
   using Page = std::vector<Segment>;
 
-  template <bool kWrite>
+  template <Kind kKind>
   std::optional<Conflict> visit(std::int64_t lo, std::int64_t hi, const Access& access);
-  template <bool kWrite>
+  template <Kind kKind>
   std::optional<Conflict> visit_page(std::int64_t page, std::uint32_t lo, std::uint32_t hi,
                                      const Access& access);
-  template <bool kWrite>
+  template <Kind kKind>
   static std::optional<Conflict> check(const Segment& segment, const Access& access);
-  template <bool kWrite>
+  template <Kind kKind>
   static void note(Segment& segment, const Access& access);
-  template <bool kWrite>
+  template <Kind kKind>
   void note_pieces(Page& page, std::size_t first, std::size_t last, std::uint32_t lo,
                    std::uint32_t hi, const Access& access);
 

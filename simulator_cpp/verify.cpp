@@ -54,8 +54,7 @@ class Verifier {
     check_apart(use.dst, "dst", use.rhs, "rhs");
     read(use.lhs, "lhs");
     read(use.rhs, "rhs");
-    if (!use.clear) read(use.dst, "dst");
-    write(use.dst, "dst");
+    use.clear ? write(use.dst, "dst") : update(use.dst, "dst");
     work_.flops += 2 * use.m * use.n * use.k;
   }
   void operator()(const UnaryUse& use) {
@@ -73,8 +72,7 @@ class Verifier {
   void operator()(const ReduceUse& use) {
     check_apart(use.dst, "dst", use.src, "src");
     read(use.src, "src");
-    if (!use.clear) read(use.dst, "dst");
-    write(use.dst, "dst");
+    use.clear ? write(use.dst, "dst") : update(use.dst, "dst");
     work_.exec_elements += use.src.rows * use.src.cols;
     work_.flops += use.src.rows * use.src.cols;
   }
@@ -100,7 +98,7 @@ class Verifier {
     rects_.clear();
     runs_.clear();
     Box(use, tensor).append_sram_rects(rects_);
-    for (const Rect& rect : rects_) append_runs(use.sram, program_.tile(), rect, runs_);
+    for (const Rect& rect : rects_) append_runs(use.sram, program_.tile_shift(), rect, runs_);
     read_runs("src");
     if (dram_.follows(tensor)) visit_dram(use, tensor, &DramMap::store, "writes");
   }
@@ -128,7 +126,7 @@ class Verifier {
 
   std::span<const Run> runs_of(const Block& block, std::vector<Run>& runs) const {
     runs.clear();
-    append_runs(block, program_.tile(), runs);
+    append_runs(block, program_.tile_shift(), runs);
     return runs;
   }
 
@@ -147,6 +145,15 @@ class Verifier {
     for (const Run& run : runs_of(block, runs_)) {
       if (const auto conflict = sram_.write(run.lo, run.hi, access())) {
         fault_sram(*conflict, "writes", role);
+      }
+    }
+  }
+  // Read and written.
+  void update(const Block& block, const char* role) {
+    for (const Run& run : runs_of(block, runs_)) {
+      if (const auto conflict = sram_.update(run.lo, run.hi, access())) {
+        const bool unwritten = conflict->kind == Conflict::Kind::kUnwritten;
+        fault_sram(*conflict, unwritten || conflict->other_writes ? "reads" : "writes", role);
       }
     }
   }
@@ -178,8 +185,8 @@ class Verifier {
   }
   void check_apart(const Block& a, const char* a_role, const Block& b, const char* b_role) {
     if (a.empty() || b.empty()) return;
-    const std::int64_t tile = program_.tile();
-    if (end_of(a, tile) <= b.address || end_of(b, tile) <= a.address) return;
+    const int shift = program_.tile_shift();
+    if (end_of(a, shift) <= b.address || end_of(b, shift) <= a.address) return;
     const auto left = runs_of(a, runs_);
     const auto right = runs_of(b, other_runs_);
     for (std::size_t i = 0, j = 0; i < left.size() && j < right.size();) {
