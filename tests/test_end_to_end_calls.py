@@ -392,6 +392,16 @@ def test_a_block_read_before_it_is_written():
     expect_in(caught.value, "read|written", ":4")
 
 
+def test_a_function_that_writes_nothing():
+    text = tile_level(
+        'a = T.alloc_buffer((32, 32), "float32")',
+        "T.tf.load(a, x[0:32, 0:32])",
+    )
+    with pytest.raises(KernelError) as caught:
+        tf.compile(load_source(text))
+    expect_in(caught.value, "writes none of its arguments", "T.tf.store", r":2:\d+: error")
+
+
 def test_an_output_that_is_not_written_whole():
     text = tile_level(
         'a = T.alloc_buffer((32, 32), "float32")',

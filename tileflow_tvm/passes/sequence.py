@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tvm.tirx import PrimFunc
 
-from tileflow_tvm.errors import TileflowError
+from tileflow_tvm.errors import KernelError, TileflowError
 from tileflow_tvm.frontend.compute_places import function_place
 from tileflow_tvm.frontend.read import level, read
 from tileflow_tvm.frontend.tile_ir import Program
@@ -64,6 +64,9 @@ def _run_passes(func: PrimFunc, machine: Machine, watch: Watcher | None) -> isa.
         passes = TO_TILES + TO_PLACED
     else:
         program = read(func)
+        if not any(role != "in" for role in program.roles):
+            what = "the function writes none of its arguments"
+            raise KernelError(what, hint="T.tf.store writes a block to a parameter: its results")
         passes = TO_PLACED
     for step in passes:
         program = step(program, machine)
