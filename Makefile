@@ -6,6 +6,7 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SANITIZERS := thread address undefined
 CPP := $(shell find simulator_cpp -name '*.cpp' -o -name '*.h')
 # What the compiled module is made of; the rest of an editable install follows the sources.
 BUILT_FROM := pyproject.toml $(CPP) $(wildcard tileflow_tvm/isa/*.py) \
@@ -75,13 +76,13 @@ sweep: $(INSTALLED)
 	HYPOTHESIS_PROFILE=sweep $(BIN)/python -m pytest -n $(JOBS) -m sweep
 
 sanitize: $(INSTALLED)
-	@for kind in thread address undefined; do \
+	@for kind in $(SANITIZERS); do \
 	  echo "Building tileflow-sim with -fsanitize=$$kind"; \
 	  PATH=$(CURDIR)/$(BIN):$$PATH; \
 	  cmake -S . -B build/sanitize-$$kind -DTILEFLOW_SANITIZE=$$kind --log-level=WARNING \
 	    -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python && \
 	  cmake --build build/sanitize-$$kind --parallel $(JOBS) -- -s || exit 1; done
-	$(BIN)/python -m pytest -n $(JOBS) -m sanitize
+	TILEFLOW_SANITIZERS='$(SANITIZERS)' $(BIN)/python -m pytest -n $(JOBS) -m sanitize
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
