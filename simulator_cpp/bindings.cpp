@@ -138,6 +138,59 @@ py::dict stats_of(const Program& program, const RunReport& report) {
   return stats;
 }
 
+template <std::size_t N>
+py::dict named(const std::array<std::string_view, N>& names,
+               const std::array<std::int64_t, N>& values) {
+  py::dict dict;
+  for (std::size_t i = 0; i < N; ++i) dict[py::str(std::string(names[i]))] = values[i];
+  return dict;
+}
+
+constexpr std::array<std::string_view, kEngines> kEngineKinds = {"load", "exec", "store"};
+
+py::dict timing_of(const TimingReport& report) {
+  py::dict engines;
+  for (int i = 0; i < kEngines; ++i) {
+    const EngineTime& time = report.engines[i];
+    engines[py::str(std::string(kEngineKinds[i]))] =
+        py::make_tuple(time.busy, named(kWaitNames, time.waiting), time.idle);
+  }
+  const auto moved = [](const std::vector<Transfers>& tensors) {
+    py::list list;
+    for (const Transfers& t : tensors) {
+      list.append(py::make_tuple(t.count, t.bytes, t.burst_bytes));
+    }
+    return list;
+  };
+  py::dict timing;
+  timing["cycles"] = report.cycles;
+  timing["instructions"] = report.instructions;
+  timing["control"] = report.control;
+  timing["engines"] = engines;
+  timing["sequencer"] =
+      py::make_tuple(report.sequencer.issuing, named(kEngineKinds, report.sequencer.stalled),
+                     report.sequencer.idle);
+  timing["critical_path"] = named(kSpentNames, report.path.cycles);
+  timing["waits_for_room"] =
+      py::dict(py::arg("queue") = report.path.queue, py::arg("slot") = report.path.slot,
+               py::arg("outstanding") = report.path.outstanding);
+  timing["macs"] = report.macs;
+  timing["lane_cycles"] = report.lane_cycles;
+  timing["dram_cycles"] = report.dram_cycles;
+  timing["loads"] = moved(report.loads);
+  timing["stores"] = moved(report.stores);
+  return timing;
+}
+
+py::dict time(Session& session, const std::vector<std::int64_t>& scalars) {
+  const Poll poll = SignalPoll();
+  const auto report = [&] {
+    const py::gil_scoped_release release;
+    return session.time(scalars, poll);
+  }();
+  return timing_of(*report);
+}
+
 py::dict run(Session& session, const py::sequence& given, std::vector<std::int64_t> scalars,
              const std::string& engine, const std::string& level, bool verify, int threads,
              std::int64_t hand_over) {
@@ -181,6 +234,8 @@ void bind_program(py::module_& module) {
           },
           py::arg("scalars") = std::vector<std::int64_t>(),
           "Proves the program for these launch scalars; the ns it took, 0 where it was proven.")
+      .def("time", &time, py::arg("scalars") = std::vector<std::int64_t>(),
+           "Model time for these launch scalars; proves the program unless it was.")
       .def("run", &run, py::arg("arrays"), py::arg("scalars") = std::vector<std::int64_t>(),
            py::arg("engine") = "auto", py::arg("level") = "", py::arg("verify") = true,
            py::kw_only(), py::arg("threads") = 0, py::arg("hand_over") = -1,

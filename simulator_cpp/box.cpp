@@ -1,6 +1,7 @@
 #include "box.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace tileflow {
 namespace {
@@ -21,6 +22,44 @@ std::int64_t wrap_mul(std::int64_t a, std::int64_t b) {
 }
 std::int64_t wrap_add(std::int64_t a, std::int64_t b) {
   return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+}
+
+// A walk goes on with another one.
+void append(Footprint& walk, const Footprint& next) {
+  if (next.bursts == 0) return;
+  if (walk.bursts == 0) {
+    walk = next;
+    return;
+  }
+  walk.bursts += next.bursts - (next.first == walk.last ? 1 : 0);
+  walk.elements += next.elements;
+  walk.last = next.last;
+}
+
+// A walk along lines, one inside the other, from a byte address.
+Footprint footprint_of(std::span<const Line> lines, std::int64_t address, int burst_bits) {
+  if (lines.empty()) return {address >> burst_bits, address >> burst_bits, 1, 1};
+  const auto [count, step] = lines.front();
+  const std::int64_t burst_bytes = std::int64_t{1} << burst_bits;
+  if (lines.size() == 1) {
+    const std::int64_t first = address >> burst_bits;
+    const std::int64_t last = (address + (count - 1) * step) >> burst_bits;
+    const std::int64_t span = (first < last ? last - first : first - last) + 1;
+    const bool dense = -burst_bytes < step && step < burst_bytes;
+    return {first, last, dense ? span : count, step == 0 ? 1 : count};
+  }
+  Footprint all = footprint_of(lines.subspan(1), address, burst_bits);
+  if (step % burst_bytes == 0) {
+    // Every index meets the same bursts, moved on.
+    const std::int64_t on = step >> burst_bits;
+    const std::int64_t joints = all.last == all.first + on ? count - 1 : 0;
+    return {all.first, all.last + (count - 1) * on, all.bursts * count - joints,
+            all.elements * (step == 0 ? 1 : count)};
+  }
+  for (std::int64_t k = 1; k < count; ++k) {
+    append(all, footprint_of(lines.subspan(1), address + k * step, burst_bits));
+  }
+  return all;
 }
 
 }  // namespace
@@ -134,28 +173,38 @@ void Box::walk_sram(int i, std::int64_t row, std::int64_t col, Coords& at,
   if (moves) at[dim.tensor_dim] = before;
 }
 
-void Box::append_dram_runs(std::vector<Run>& runs) const {
-  if (!fixed_inside()) return;
+Box::Order Box::dram_order() const {
   Order order;
   for (int i = 0; i < both_.count; ++i) {
-    if (both_.dims[i]->tensor_dim != kBroadcast) order.add(*both_.dims[i]);
+    const BoxDim* dim = both_.dims[i];
+    if (dim->tensor_dim == kBroadcast) continue;
+    const auto begin = order.dims.begin();
+    const auto end = begin + order.count;
+    const auto at = std::upper_bound(begin, end, dim, [&](const BoxDim* a, const BoxDim* b) {
+      return magnitude(address_step(*a)) > magnitude(address_step(*b));
+    });
+    order.add(*dim);
+    std::rotate(at, end, end + 1);
   }
-  std::sort(order.dims.begin(), order.dims.begin() + order.count,
-            [&](const BoxDim* a, const BoxDim* b) {
-              return magnitude(address_step(*a)) > magnitude(address_step(*b));
-            });
+  return order;
+}
+
+std::int64_t Box::byte_address(const Coords& at, std::int64_t moved) const {
+  std::int64_t element = moved;
+  for (int d = 0; d < tensor_.rank; ++d) {
+    element = wrap_add(element, wrap_mul(at[d], tensor_.strides[d]));
+  }
+  return wrap_add(tensor_.offset, wrap_mul(element, kItemBytes));
+}
+
+void Box::append_dram_runs(std::vector<Run>& runs) const {
+  if (!fixed_inside()) return;
   Coords at = start_;
-  walk_dram(order, 0, at, runs);
+  walk_dram(dram_order(), 0, at, runs);
 }
 
 void Box::walk_dram(const Order& order, int i, Coords& at, std::vector<Run>& runs) const {
-  const auto address = [&](std::int64_t moved) {
-    std::int64_t element = moved;
-    for (int d = 0; d < tensor_.rank; ++d) {
-      element = wrap_add(element, wrap_mul(at[d], tensor_.strides[d]));
-    }
-    return wrap_add(tensor_.offset, wrap_mul(element, kItemBytes));
-  };
+  const auto address = [&](std::int64_t moved) { return byte_address(at, moved); };
   if (i == order.count) return append(runs, address(0), address(1));
   const BoxDim& dim = *order.dims[i];
   const Range here = range(order, i, at);
@@ -177,6 +226,48 @@ void Box::walk_dram(const Order& order, int i, Coords& at, std::vector<Run>& run
     walk_dram(order, i + 1, at, runs);
   }
   at[dim.tensor_dim] = before;
+}
+
+Footprint Box::dram_footprint(std::int64_t burst_bytes) const {
+  if (!fixed_inside()) return {};
+  const int burst_bits = std::countr_zero(static_cast<std::uint64_t>(burst_bytes));
+  const Order order = dram_order();
+  Coords at = start_;
+  if (shared_) return walk_bursts(order, 0, at, burst_bits);
+  std::array<Line, kMaxRank> lines;
+  for (int i = 0; i < order.count; ++i) {
+    const BoxDim& dim = *order.dims[i];
+    const Range inside = range(order, i, start_);
+    if (inside.lo >= inside.hi) return {};
+    lines[i] = line(dim, inside);
+    at[dim.tensor_dim] += inside.lo * dim.step;
+  }
+  return footprint_of(std::span(lines).first(order.count), byte_address(at, 0), burst_bits);
+}
+
+Line Box::line(const BoxDim& dim, const Range& inside) const {
+  const std::int64_t count = dim.step == 0 ? 1 : inside.hi - inside.lo;
+  return {count, wrap_mul(address_step(dim), kItemBytes)};
+}
+
+Footprint Box::walk_bursts(const Order& order, int i, Coords& at, int burst_bits) const {
+  const BoxDim& dim = *order.dims[i];
+  const Range here = range(order, i, at);
+  if (here.lo >= here.hi) return {};
+  const Line walk = line(dim, here);
+  const std::int64_t before = at[dim.tensor_dim];
+  Footprint all;
+  if (i + 1 == order.count) {
+    at[dim.tensor_dim] += here.lo * dim.step;
+    all = footprint_of({&walk, 1}, byte_address(at, 0), burst_bits);
+  } else {
+    for (std::int64_t k = here.lo; k < here.lo + walk.count; ++k) {
+      at[dim.tensor_dim] = before + k * dim.step;
+      append(all, walk_bursts(order, i + 1, at, burst_bits));
+    }
+  }
+  at[dim.tensor_dim] = before;
+  return all;
 }
 
 }  // namespace tileflow

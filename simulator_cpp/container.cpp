@@ -92,12 +92,12 @@ void read_machine(ByteReader& header, Bytes file, Program& program) {
   }
   const isa::Machine m = isa::Machine::of(codes);
   const std::uint64_t tiles = 3ULL * m.tile * m.tile * kItemBytes;
-  const bool ok = std::has_single_bit(m.tile) && m.tile >= 8 && m.tile <= 128 &&
-                  m.sram_bytes % kItemBytes == 0 && m.sram_bytes >= tiles &&
-                  m.sram_bytes <= (1U << 30) && m.address_generators <= kNone &&
-                  m.extents <= kNone && m.semaphores <= kNone && m.scalars <= 16 &&
-                  m.loop_levels <= 16 && m.dtypes == 1 && m.load_engines == 1 &&
-                  m.exec_engines == 1 && m.store_engines == 1;
+  bool ok = std::has_single_bit(m.tile) && std::has_single_bit(m.dram_burst_bytes) &&
+            m.sram_bytes % kItemBytes == 0 && m.sram_bytes >= tiles;
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const auto& [low, high] = isa::kMachineBounds[i];
+    ok &= codes[i] >= low && codes[i] <= high;
+  }
   if (!ok) fail("the machine's description has values out of range");
   program.machine = m;
 }

@@ -16,12 +16,15 @@ class Fifo {
  public:
   bool empty() const { return size_ == 0; }
   std::size_t size() const { return size_; }
-  void push(const T& value) {
+  T& push(const T& value) {
     if (size_ == ring_.size()) grow();
-    ring_[(head_ + size_++) & (ring_.size() - 1)] = value;
+    T& place = ring_[(head_ + size_++) & (ring_.size() - 1)];
+    place = value;
+    return place;
   }
-  T pop() {
-    const T value = ring_[head_];
+  // Valid until the next push.
+  const T& pop() {
+    const T& value = ring_[head_];
     head_ = (head_ + 1) & (ring_.size() - 1);
     --size_;
     return value;

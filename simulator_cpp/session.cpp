@@ -11,7 +11,7 @@
 namespace tileflow {
 namespace {
 
-constexpr std::size_t kMostProofs = 4096;
+constexpr std::size_t kMostProofs = 4096;  // and timings
 
 // TILEFLOW_HAND_OVER=n makes the threaded engine wait for its threads after n instructions, so that
 // tests and experiments on short programs are not over before the threads wake up.
@@ -107,6 +107,21 @@ std::int64_t Session::verify(const std::vector<std::int64_t>& scalars, const Pol
   if (proofs_.size() >= kMostProofs) proofs_.clear();
   proofs_.emplace(scalars, work);
   return time;
+}
+
+std::shared_ptr<const TimingReport> Session::time(const std::vector<std::int64_t>& scalars,
+                                                  const Poll& poll) {
+  verify(scalars, poll);
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = timings_.find(scalars);
+    if (found != timings_.end()) return found->second;
+  }
+  NullSink sink;
+  auto timing = std::make_shared<const TimingReport>(time_program(*program_, scalars, poll, sink));
+  const std::lock_guard lock(mutex_);
+  if (timings_.size() >= kMostProofs) timings_.clear();
+  return timings_.emplace(scalars, std::move(timing)).first->second;
 }
 
 std::unique_ptr<Buffers> Session::take_buffers() {

@@ -17,6 +17,7 @@
 #include "engines.h"
 #include "memory.h"
 #include "program.h"
+#include "timing.h"
 #include "verify.h"
 
 namespace tileflow {
@@ -74,6 +75,9 @@ class Session {
   const Program& program() const { return *program_; }
   // Proves the program for these scalars unless it was. The time it took, in ns.
   std::int64_t verify(const std::vector<std::int64_t>& scalars, const Poll& poll);
+  // Model time for these scalars; proves the program unless it was.
+  std::shared_ptr<const TimingReport> time(const std::vector<std::int64_t>& scalars,
+                                           const Poll& poll);
   RunReport run(const RunRequest& request, const Poll& poll);
 
  private:
@@ -85,6 +89,7 @@ class Session {
   std::shared_ptr<const Program> program_;
   std::mutex mutex_;  // of what follows
   std::map<std::vector<std::int64_t>, Work> proofs_;
+  std::map<std::vector<std::int64_t>, std::shared_ptr<const TimingReport>> timings_;
   std::unique_ptr<Buffers> spare_;
 };
 

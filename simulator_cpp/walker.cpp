@@ -29,7 +29,7 @@ Walker::Walker(const Program& program, std::span<const std::int64_t> scalars, En
 
 const Op* Walker::next() {
   const Op* ops = program_->ops.data();
-  for (int step = 0; step < kStepsAtOnce; ++step) {
+  for (steps_ = 0; steps_ < kStepsAtOnce; ++steps_) {
     pc_ = next_[at_];
     const Op& op = ops[pc_];
     if (op.engine != isa::Engine::kSequencer) {

@@ -21,6 +21,8 @@ class Walker {
   // steps of control flow without one, so that a caller can look at the clock.
   const Op* next();
   bool done() const { return done_; }
+  // Sequencer instructions that the last next() executed.
+  int steps() const { return steps_; }
   void restrict_to(EngineMask engines) { next_ = program_->next[engines].data(); }
 
   // The pc of the instruction that next() returned.
@@ -79,6 +81,7 @@ class Walker {
   std::uint32_t at_ = 0;  // where the walk goes on
   std::uint32_t pc_ = 0;  // what is being executed
   int depth_ = 0;
+  int steps_ = 0;
   bool done_ = false;
   std::array<std::int64_t, kSources> sources_{};  // loop iterations, then scalars
   std::array<bool, kLevels> scalar_set_{};

@@ -60,6 +60,7 @@ machines = st.builds(
     scalars=st.sampled_from([3, 16]),
     loop_levels=st.sampled_from([1, 8, 16]),
     dram_latency_cycles=st.integers(0, 300),
+    dram_burst_bytes=st.sampled_from([4, 32, 64]),
 )
 
 

@@ -52,8 +52,10 @@ GOLDEN = (
     tile=32 sram_bytes=262144 load_engines=1 exec_engines=1
     store_engines=1 queue_depth=8 address_generators=63 extents=63
     semaphores=63 scalars=16 loop_levels=8 tensors=1024
-    accesses=1024 macs_per_cycle=1024 vector_lanes=32 dram_bytes_per_cycle=64
-    dram_latency_cycles=100 dtypes=f32
+    accesses=1024 issue_cycles=1 semaphore_cycles=1 macs_per_cycle=1024
+    mac_fill_cycles=32 mac_drain_cycles=32 vector_lanes=128 vector_startup_cycles=8
+    function_cycles=1 dma_setup_cycles=8 dma_outstanding=4 dram_bytes_per_cycle=64
+    dram_latency_cycles=100 dram_burst_bytes=64 dtypes=f32
 }
 .arg X f32[7, 5] in
 .arg Y f32[5, 7] out

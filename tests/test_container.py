@@ -100,12 +100,12 @@ def test_the_documented_header():
     """Read by hand, as the docstring says; the C++ reader relies on these places."""
     assert DATA[:8] == bytes([0x54, 0x46, 0x4C, 0x4F, 0x57, 0x0D, 0x0A, 0x1A])
     version, sections, size = struct.unpack_from("<IIQ", DATA, 8)
-    assert (version, sections, size) == (1, 9, len(DATA))
+    assert (version, sections, size) == (2, 9, len(DATA))
     assert struct.unpack_from("<Q", DATA, 32) == (Machine().fingerprint(),)
-    numbers = struct.unpack_from("<18I", DATA, 40)
+    numbers = struct.unpack_from(f"<{len(MACHINE_INTS)}I", DATA, 40)
     assert dict(zip(MACHINE_INTS, numbers, strict=True))["sram_bytes"] == 262144
     assert numbers[-1] == 1
-    assert section("info")[0] == 256
+    assert section("info")[0] == 304
     start, length = section("text")
     assert length == 16 * 10
     assert start % 16 == 0
@@ -144,7 +144,7 @@ def test_an_altered_constant_is_found_by_the_checksum():
 
 
 def test_a_wrong_byte_with_a_right_checksum_never_escapes_as_another_error():
-    for position in range(256, len(DATA) - 4):
+    for position in range(304, len(DATA) - 4):
         for value in (0, 1, 0x7F, 0xFF):
             data = bytearray(DATA)
             data[position] = value
@@ -163,15 +163,15 @@ def test_a_wrong_byte_with_a_right_checksum_never_escapes_as_another_error():
         (DATA[:100], "truncated: 100 bytes are less than a header"),
         (DATA[:-1], f"truncated: the file has {len(DATA) - 1} bytes and says {len(DATA)}"),
         (DATA + b"\0", "too long"),
-        (patched(8, "I", 2), "container version 2 is newer than this tool's, 1"),
+        (patched(8, "I", 3), "container version 3 is newer than this tool's, 2"),
         (patched(8, "I", 0), "version 0 is older"),
         (patched(12, "I", 8), "8 sections, not 9"),
         (patched(24, "Q", 5), "another instruction set: fingerprint 0000000000000005"),
         (patched(32, "Q", 5), "the machine in the header does not match its own fingerprint"),
         (patched(40, "I", 33), "its machine makes no sense: tile is 33"),
         (patched(SECTION_TABLE, "Q", 1 << 63), "section info is said to be at"),
-        (patched(SECTION_TABLE + 16, "Q", 256), "section args is said to be at 256"),
-        (patched(SECTION_TABLE + 8, "Q", 1 << 63), "section info is said to be at 256 with"),
+        (patched(SECTION_TABLE + 16, "Q", 304), "section args is said to be at 304"),
+        (patched(SECTION_TABLE + 8, "Q", 1 << 63), "section info is said to be at 304 with"),
         (patched(SECTION_TABLE + 8 * 17, "Q", 1), "bytes follow the last section"),
         (patched(section("args")[0], "I", (1 << 32) - 1), "section args ends in the middle"),
         (patched(section("args")[0], "I", 1), "bytes after its last entry"),
@@ -199,7 +199,7 @@ def test_what_is_wrong_is_said(data, what):
         (DATA[:100], 100, "header"),
         (DATA[: section("args")[0] + 5], section("args")[0] + 5, "args"),
         (DATA[:-1], len(DATA) - 1, "debug"),
-        (patched(8, "I", 2), 8, "header"),
+        (patched(8, "I", 3), 8, "header"),
         (patched(24, "Q", 5), 24, "header"),
         (patched(SECTION_TABLE + 16, "Q", 256), SECTION_TABLE + 16, "header"),
         (patched(section("args")[0] + 8, "B", 9), None, "args"),

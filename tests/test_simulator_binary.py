@@ -15,6 +15,7 @@ from simulator_programs import SMALL, gemm_machine, gemm_text, program
 from tileflow_tvm import _sim
 from tileflow_tvm.errors import Loc
 from tileflow_tvm.isa.container import HEADER, _pack, to_bytes
+from tileflow_tvm.isa.machine import MACHINE_INTS
 from tileflow_tvm.isa.program import (
     AccessPattern,
     BoxDim,
@@ -25,6 +26,7 @@ from tileflow_tvm.isa.program import (
     insn,
 )
 
+SECTION_TABLE = 40 + 4 * len(MACHINE_INTS)
 GEMM = to_bytes(program(gemm_text(70, 40, 50), gemm_machine()))
 TABLES = """
 .arg X f32[4, 6] in
@@ -103,13 +105,13 @@ def test_random_bytes_behind_a_right_checksum(request):
     ("at", "new", "message"),
     [
         (0, b"ELF", "begins with something else"),
-        (8, struct.pack("<I", 2), "container version 2 is newer than this tool's, 1"),
+        (8, struct.pack("<I", 3), "container version 3 is newer than this tool's, 2"),
         (12, b"\1", "1 sections, not 9"),
         (24, b"\1", "made for another instruction set"),
         (32, b"\1", "does not match its fingerprint"),
         (40, struct.pack("<I", 16), "does not match its fingerprint"),
-        (112, struct.pack("<Q", 272), "section info lies outside"),
-        (120, struct.pack("<Q", 1 << 63), "section info lies outside"),
+        (SECTION_TABLE, struct.pack("<Q", 320), "section info lies outside"),
+        (SECTION_TABLE + 8, struct.pack("<Q", 1 << 63), "section info lies outside"),
     ],
 )
 def test_header(at, new, message):
@@ -130,9 +132,15 @@ def test_places_of_instructions():
     assert "debug: pc 0 is out of order" in fault_of(resealed(data, second, b"\0")).message
 
 
-def test_a_machine_that_makes_no_sense():
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("tile", 24), ("sram_bytes", 8194), ("sram_bytes", 764), ("load_engines", 2), ("dtypes", ()),
+     ("semaphores", 64), ("queue_depth", 0), ("macs_per_cycle", 0), ("dram_bytes_per_cycle", 0),
+     ("dma_outstanding", 0), ("dma_outstanding", 1025), ("dram_burst_bytes", 48)],
+)  # fmt: skip
+def test_a_machine_that_makes_no_sense(key, value):
     machine = program(TABLES).machine
-    object.__setattr__(machine, "tile", 24)
+    object.__setattr__(machine, key, value)
     refuse("values out of range", machine=machine)
 
 
@@ -288,7 +296,7 @@ def test_no_text_at_all():
 
 def test_words_that_are_no_instruction():
     data = to_bytes(program("exec.nop"))
-    at = struct.unpack_from("<Q", data, 112 + 16 * 7)[0]
+    at = struct.unpack_from("<Q", data, SECTION_TABLE + 16 * 7)[0]
     assert "opcode 0" in fault_of(resealed(data, at, b"\0")).message
     assert "opcode 255" in fault_of(resealed(data, at, b"\xff")).message
     assert "exec.nop: bits that mean nothing" in fault_of(resealed(data, at + 15, b"\x80")).message

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
 
     from tileflow_tvm.sim import Result, Simulator
+    from tileflow_tvm.timing import Timing
 
 
 class Executable:
@@ -78,6 +79,11 @@ class Executable:
         if out is not None and not isinstance(out, (list, tuple)):
             out = [out]
         return self.simulator.run(inputs, scalars, engine=engine, simd=simd, verify=verify, out=out)
+
+    def time(self, **scalars: int) -> Timing:
+        """What a run takes on the machine, in cycles, and why; needs no data. The same figures are
+        in the statistics of a run."""
+        return self.simulator.time(scalars)
 
     def __repr__(self) -> str:
         args = ", ".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -22,6 +22,7 @@ from tileflow_tvm.errors import (
 )
 from tileflow_tvm.isa.container import to_bytes
 from tileflow_tvm.isa.program import ArgSpec, Program, Role
+from tileflow_tvm.timing import Timing, timing_of
 
 DTYPES = {"f32": np.dtype(np.float32)}
 """The ISA's name of a dtype → NumPy's."""
@@ -31,6 +32,8 @@ ENGINES = ("auto", "sequential", "threaded")
 LAUNCH_LIMIT = 1 << 40
 """Launch scalars are smaller, in magnitude."""
 
+_MOST_TIMINGS = 1024
+
 
 @dataclass(frozen=True)
 class Stats:
@@ -39,6 +42,7 @@ class Stats:
     `instructions`: how many of each mnemonic ran. `dram_bytes`: for each tensor, the bytes that
     went each way ("load", "store"). `overlap_ns`: time in which DMA and compute were both busy.
     `verify_ns` is 0 where the program had been verified before. `simd`: the level of the kernels.
+    `timing`: what the run takes on the machine; None where it was not verified.
     """
 
     engine: str
@@ -49,6 +53,12 @@ class Stats:
     wall_ns: int = 0
     overlap_ns: int = 0
     verify_ns: int = 0
+    timing: Timing | None = None
+
+    @property
+    def cycles(self) -> int | None:
+        """Of the machine, as the timing model has it."""
+        return self.timing.cycles if self.timing else None
 
     @property
     def total_instructions(self) -> int:
@@ -65,7 +75,8 @@ class Stats:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        timing = self.timing.as_dict() if self.timing else None
+        return {**asdict(replace(self, timing=None)), "cycles": self.cycles, "timing": timing}
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,7 @@ class Simulator:
         self.program = program
         self._file = file
         self._fault = _sim.Fault
+        self._timings: dict[tuple[int, ...], Timing] = {}
         try:
             self._core = _sim.Program(data if data is not None else to_bytes(program))
         except _sim.Fault as fault:
@@ -102,6 +114,25 @@ class Simulator:
             self._core.verify(list(scalars))
         except self._fault as fault:
             raise self._explain(fault) from None
+
+    def time(self, scalars: Mapping[str, int] | None = None) -> Timing:
+        """What a run with these launch parameters takes on the machine; no data are needed.
+
+        Raises CallError, or VerifyError where the program is not well-synchronised.
+        """
+        return self._time(self._launch(scalars or {}))
+
+    def _time(self, launch: list[int]) -> Timing:
+        key = tuple(launch)
+        if key not in self._timings:
+            try:
+                raw = self._core.time(launch)
+            except self._fault as fault:
+                raise self._explain(fault) from None
+            if len(self._timings) >= _MOST_TIMINGS:
+                self._timings.clear()
+            self._timings[key] = timing_of(self.program, raw)
+        return self._timings[key]
 
     def run(
         self,
@@ -133,7 +164,7 @@ class Simulator:
             for array, arg in zip(arrays, self.program.args, strict=True)
             if arg.role is not Role.IN
         )
-        return Result(outputs, Stats(**raw))
+        return Result(outputs, Stats(**raw, timing=self._time(launch) if verify else None))
 
     @cached_property
     def reads(self) -> tuple[ArgSpec, ...]:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from tileflow_tvm.cli.files import check_outputs, display_name, read_program, write_files
+from tileflow_tvm.cli.model_time import print_timing, utilisation
 from tileflow_tvm.cli.options import (
     add_command,
     add_json,
@@ -15,6 +16,7 @@ from tileflow_tvm.cli.options import (
     seed,
 )
 from tileflow_tvm.cli.tables import in_bytes, print_json, print_table
+from tileflow_tvm.errors import CallError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tileflow_tvm.cli.options import Commands
     from tileflow_tvm.driver import Executable
     from tileflow_tvm.sim import Stats
+    from tileflow_tvm.timing import Timing
 
 ENGINES = ("auto", "sequential", "threaded")
 
@@ -50,6 +53,10 @@ def add_commands(commands: Commands) -> None:
         help="auto picks by the amount of work (default); all give the same bits",
     )  # fmt: skip
     run.add_argument(
+        "--timing-only", action="store_true",
+        help="only say how many cycles it takes on the machine, and why; no arrays are needed",
+    )  # fmt: skip
+    run.add_argument(
         "--no-verify", action="store_true",
         help="run it without proof that it is free of races; the sequential engine only",
     )  # fmt: skip
@@ -63,6 +70,9 @@ def run_program(args: argparse.Namespace) -> None:
 
     program, data = read_program(args.binary)
     exe = Executable(program, data, display_name(args.binary))
+    if args.timing_only:
+        _time_program(args, exe)
+        return
     writes = exe.simulator.writes
     targets = assign(args.outputs, writes, "output")
     check_outputs(list(targets.values()), [args.binary])
@@ -78,6 +88,24 @@ def run_program(args: argparse.Namespace) -> None:
     elif not args.quiet:
         _print_outputs(outputs, targets)
         print_stats(result.stats)
+
+
+def _time_program(args: argparse.Namespace, exe: Executable) -> None:
+    given = [*(["--in"] if args.inputs else []), *(["--out"] if args.outputs else []),
+             *(["--random"] if args.random is not None else []),
+             *(["--no-verify"] if args.no_verify else [])]  # fmt: skip
+    if given:
+        raise CallError(
+            f"--timing-only computes no values: {', '.join(given)} cannot be given with it",
+            hint="leave out one or the other",
+        )
+    with launch_words():
+        timing = exe.simulator.time(scalars_of(args))
+    if args.json:
+        name, machine = exe.program.name, exe.machine.name
+        print_json({"program": name, "machine": machine, "timing": timing.as_dict()})
+    else:
+        print_timing(timing)
 
 
 def _as_json(
@@ -129,7 +157,12 @@ def print_stats(stats: Stats) -> None:
         ("DRAM read", in_bytes(loaded)),
         ("DRAM written", in_bytes(stored)),
         ("FLOPs", f"{stats.flops:,}"),
+        *(_model_time(stats.timing) if stats.timing else ()),
         ("wall time", f"{stats.wall_ns / 1e6:.3f} ms"),
         ("DMA and compute both busy", f"{stats.overlap:.0%} of it"),
     ]
     print_table(("run", ""), rows)
+
+
+def _model_time(timing: Timing) -> list[tuple[str, str]]:
+    return [("cycles of the machine", f"{timing.cycles:,}"), ("  of peak", utilisation(timing))]

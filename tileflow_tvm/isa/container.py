@@ -7,22 +7,24 @@ Header::
 
     offset  type        what
     0       8 bytes     magic 54 46 4C 4F 57 0D 0A 1A ("TFLOW\\r\\n\\x1a")
-    8       u32         version of this layout, 1
+    8       u32         version of this layout, 2
     12      u32         number of sections, 9
     16      u64         size of the whole file, the checksum included
     24      u64         fingerprint of the ISA (`isa_fingerprint`; kIsaFingerprint in the header)
     32      u64         fingerprint of the machine (`Machine.fingerprint`)
-    40      u32 x 18    the machine: the fields in the order of MACHINE_INTS, the last of which
+    40      u32 x 27    the machine: the fields in the order of MACHINE_INTS, the last of which
                         is the bit set of its dtypes (bit i is DTYPES[i])
-    112     9 x entry   the sections: u64 offset from the start of the file, u64 length
-    256                 the sections' bytes
+    148     9 x entry   the sections: u64 offset from the start of the file, u64 length
+    304                 the sections' bytes
 
 The order of MACHINE_INTS: tile, sram_bytes, load_engines, exec_engines, store_engines,
 queue_depth, address_generators, extents, semaphores, scalars, loop_levels, tensors, accesses,
-macs_per_cycle, vector_lanes, dram_bytes_per_cycle, dram_latency_cycles, dtypes.
+issue_cycles, semaphore_cycles, macs_per_cycle, mac_fill_cycles, mac_drain_cycles, vector_lanes,
+vector_startup_cycles, function_cycles, dma_setup_cycles, dma_outstanding, dram_bytes_per_cycle,
+dram_latency_cycles, dram_burst_bytes, dtypes.
 
 Sections lie in the order below without gaps other than zero bytes up to the next multiple
-of 16: offset[0] = 256, offset[i] = align(offset[i-1] + length[i-1]). The file ends with a u32
+of 16: offset[0] = 304, offset[i] = align(offset[i-1] + length[i-1]). The file ends with a u32
 directly after the last section's bytes (no padding): the CRC-32 (zlib's) of all bytes before it.
 
 Sections (no padding inside; a section's content ends exactly at its length)::
@@ -86,12 +88,13 @@ from tileflow_tvm.isa.validate import problems
 T = TypeVar("T")
 
 MAGIC = b"TFLOW\r\n\x1a"
-VERSION = 1
+VERSION = 2
 SECTIONS = (
     "info", "args", "scalars", "tensors", "accesses", "constants", "data", "text", "debug",
 )  # fmt: skip
 ALIGNMENT = 16
-HEADER = struct.Struct(f"<8sIIQQQ{len(MACHINE_INTS)}I{2 * len(SECTIONS)}Q")
+_FIELDS = f"<8sIIQQQ{len(MACHINE_INTS)}I{2 * len(SECTIONS)}Q"
+HEADER = struct.Struct(f"{_FIELDS}{-struct.calcsize(_FIELDS) % ALIGNMENT}x")
 VERSION_AT, COUNT_AT, ISA_PRINT_AT, MACHINE_PRINT_AT, MACHINE_AT = 8, 12, 24, 32, 40
 TABLE_AT = MACHINE_AT + 4 * len(MACHINE_INTS)
 REBUILD = "compile or assemble it again with this version"

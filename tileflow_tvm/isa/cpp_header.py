@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from tileflow_tvm.isa import container, table
 from tileflow_tvm.isa.encoding import isa_fingerprint
-from tileflow_tvm.isa.machine import MACHINE_INTS
+from tileflow_tvm.isa.machine import MACHINE_INTS, code_bounds
 from tileflow_tvm.isa.program import Role, StorageKind
 from tileflow_tvm.isa.table import Engine, Field, Insn, Isa, Kind
 
@@ -243,3 +243,9 @@ def _machine() -> Iterator[str]:
     values = ", ".join(f"v[{index}]" for index in range(len(MACHINE_INTS)))
     yield "  static constexpr Machine of(std::span<const std::uint32_t, kFields> v) {"
     yield f"    return {{{values}}};\n  }}\n}};\n"
+    yield "// The smallest and the largest value of each field."
+    yield f"inline constexpr std::uint32_t kMachineBounds[{len(MACHINE_INTS)}][2] = {{"
+    for name in MACHINE_INTS:
+        low, high = code_bounds(name)
+        yield f"    {{{low}U, {high}U}},  // {name}"
+    yield "};\n"

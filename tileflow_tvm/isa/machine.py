@@ -81,13 +81,42 @@ class Machine:
     loop_levels: int = _registers("how deep hardware loops nest", "levels", Kind.LEVEL, 1, 8)
     tensors: int = _registers("tensor descriptors", "entries", Kind.TENSOR, 1, 1024)
     accesses: int = _registers("access patterns", "entries", Kind.ACCESS, 1, 1024)
+    issue_cycles: int = _key("the sequencer's time for one instruction", "cycles", 0, default=1)
+    semaphore_cycles: int = _key(
+        "from a post to where the waiting engine sees it", "cycles", 0, default=1
+    )
     macs_per_cycle: int = _key("multiply-adds of exec.gemm", "per cycle", default=1024)
-    vector_lanes: int = _key("elements of the other exec instructions", "per cycle", default=32)
+    mac_fill_cycles: int = _key(
+        "from the start of an exec.gemm to its first multiply-add", "cycles", 0, default=32
+    )
+    mac_drain_cycles: int = _key(
+        "from the last multiply-add of an exec.gemm to its end", "cycles", 0, default=32
+    )
+    vector_lanes: int = _key("elements of the other exec instructions", "per cycle", default=128)
+    vector_startup_cycles: int = _key(
+        "what each of the other exec instructions takes on top of its elements", "cycles", 0,
+        default=8,
+    )  # fmt: skip
+    function_cycles: int = _key(
+        "a lane's time for an element of a division, a root or a transcendental function",
+        "cycles", default=1,
+    )  # fmt: skip
+    dma_setup_cycles: int = _key(
+        "a load or store engine's time for a transfer before it asks DRAM", "cycles", 0, default=8
+    )
+    dma_outstanding: int = _key(
+        "transfers that one load or store engine may have under way", "transfers", 1, 1 << 10,
+        default=4,
+    )  # fmt: skip
     dram_bytes_per_cycle: int = _key(
         "DRAM bandwidth that loads and stores share", "bytes per cycle", default=64
     )
     dram_latency_cycles: int = _key(
-        "from a load's or store's start to its first byte", "cycles", 0, default=100
+        "from a load's request to its first byte, from a store's last byte to its end", "cycles",
+        0, default=100,
+    )  # fmt: skip
+    dram_burst_bytes: int = _key(
+        "what DRAM moves at least; a power of two", "bytes", 4, 1 << 16, default=64
     )
     dtypes: tuple[str, ...] = dataclasses.field(
         default=DTYPES, metadata={"does": "element types the engines take", "unit": ""}
@@ -158,6 +187,14 @@ MACHINE_INTS = tuple(field.name for field in dataclasses.fields(Machine))[1:]
 """What the container stores of a machine, in this order; dtypes, the last, as a bit set."""
 
 
+def code_bounds(key: str) -> tuple[int, int]:
+    """The smallest and the largest code of a key of MACHINE_INTS."""
+    if key == MACHINE_INTS[-1]:
+        return 1, (1 << len(DTYPES)) - 1
+    (field,) = (field for field in dataclasses.fields(Machine) if field.name == key)
+    return field.metadata["low"], field.metadata["high"]
+
+
 @dataclass(frozen=True)
 class _Complaint:
     key: str
@@ -174,6 +211,10 @@ def _complaints(values: Mapping[str, Any]) -> Iterator[_Complaint]:
     if tile & (tile - 1):
         what = f"tile is {tile}, which is not a power of two"
         yield _Complaint("tile", what, f"{_range_of('tile')}: 8, 16, 32, 64 or 128")
+    burst = values["dram_burst_bytes"]
+    if burst & (burst - 1):
+        what = f"dram_burst_bytes is {burst}, which is not a power of two"
+        yield _Complaint("dram_burst_bytes", what, f"{_range_of('dram_burst_bytes')}: 32, 64, ...")
     if sram_bytes % 4:
         what = f"sram_bytes is {sram_bytes}, not a multiple of 4"
         example = max(sram_bytes - sram_bytes % 4, least)
