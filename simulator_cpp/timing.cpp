@@ -49,6 +49,7 @@ struct Engine {
   Ring left_queue;             // of instructions
   Ring finished;               // of transfers
   Moment ready;                // for the next instruction
+  Moment ready_for_gemm;       // for the next one where it is a gemm
   Moment moved;                // the last byte of the last store
   Moment done;                 // with all instructions
   std::int64_t accounted = 0;  // up to here `time` says what the engine did
@@ -145,7 +146,7 @@ class Timer {
       return true;
     };
     engine.waits(Wait::kSequencer, latest->at);
-    wait_for(engine.ready);
+    wait_for(demand_.array ? engine.ready_for_gemm : engine.ready);
     const bool crowded = moves && wait_for(engine.finished.oldest());
     if (crowded) engine.waits(Wait::kLatency, latest->at);
     isa::Engine poster{};
@@ -178,11 +179,20 @@ class Timer {
 
   // An instruction of EXEC, or a nop.
   void execute(Engine& engine, const Moment& start) {
-    engine.ready = start;
-    engine.ready.spend(demand_.array ? Spent::kFill : Spent::kStartup, demand_.overhead);
-    engine.ready.spend(demand_.array ? Spent::kArray : Spent::kLanes, demand_.work);
-    engine.busy(engine.ready.at);
-    finish(engine, engine.ready);
+    Moment end = start;
+    end.spend(demand_.array ? Spent::kFill : Spent::kStartup, demand_.overhead);
+    end.spend(demand_.array ? Spent::kArray : Spent::kLanes, demand_.work);
+    finish(engine, end);
+    engine.busy(engine.done.at);
+    engine.ready = engine.ready_for_gemm = engine.done;
+    if (demand_.array) {
+      engine.ready_for_gemm = start;
+      if (demand_.work > demand_.overhead) {
+        engine.ready_for_gemm.spend(Spent::kArray, demand_.work);
+      } else {
+        engine.ready_for_gemm.spend(Spent::kFill, demand_.overhead);
+      }
+    }
     report_.macs += demand_.macs;
     report_.lane_cycles += demand_.lane_cycles;
   }

@@ -196,6 +196,25 @@ class TestExec:
         insn = "exec.gemm a0, a1, a2 m=e0 n=e1 k=e2 clear=always"
         assert self.exec_cycles(insn, m, n, k, **keys) == before + cycles
 
+    @pytest.mark.parametrize(
+        ("k", "keys", "cycles"),
+        [
+            # Work of 3 cycles: the next one follows when the array's 5 + 2 are over.
+            (8, {"macs_per_cycle": 200}, 2 * 7 + (7 + 3)),
+            # Work of 24 cycles: as soon as the rows are through.
+            (24, {"macs_per_cycle": 64}, 2 * 24 + (7 + 24)),
+        ],
+    )
+    def test_gemms_stream_in_behind_each_other(self, before, k, keys, cycles):
+        keys = {"mac_fill_cycles": 5, "mac_drain_cycles": 2, **keys}
+        insn = "exec.gemm a0, a1, a2 m=e0 n=e1 k=e2 clear=always\n"
+        assert self.exec_cycles(3 * insn, 8, 8, k, **keys) == before + cycles
+        # What is no gemm waits for the end, and the other way round.
+        fill = "exec.fill a0 m=e0 n=e1 value=1\n"
+        alone = self.exec_cycles(insn, 8, 8, k, **keys) - before
+        mixed = self.exec_cycles(insn + fill + insn, 8, 8, k, **keys)
+        assert mixed == before + 2 * alone + 1
+
     def test_gemm_of_nothing(self):
         clear = "exec.gemm a0, a1, a2 m=e0 n=e1 k=e2 clear=always"
         add = "exec.gemm a0, a1, a2 m=e0 n=e1 k=e2 clear=never"

@@ -36,6 +36,7 @@ class Times:
     ends: list[int] = field(default_factory=list)
     transfer_ends: list[int] = field(default_factory=list)
     ready: int = 0
+    ready_for_gemm: int = 0
     moved: int = 0
 
 
@@ -111,7 +112,8 @@ class Model(Interpreter):
         depth = self.machine.queue_depth
         if len(times.starts) >= depth:
             self.clock = max(self.clock, times.starts[-depth])
-        start = max(self.clock, times.ready)
+        array = mnemonic == "exec.gemm" and self._streams(f)
+        start = max(self.clock, times.ready_for_gemm if array else times.ready)
         for wait in (f["wait0"], f["wait1"]):
             if wait != NO_REGISTER:
                 start = max(start, self.tokens[wait][self.taken[wait]])
@@ -119,7 +121,12 @@ class Model(Interpreter):
         if mnemonic in ("load", "store"):
             start, end = self._transfer(engine, times, start, f)
         else:
-            end = times.ready = start + self._cycles(mnemonic, f)
+            cycles = self._cycles(mnemonic, f)
+            end = max([start + cycles, *times.ends[-1:]])
+            times.ready = times.ready_for_gemm = end
+            if array:
+                latency = self.machine.mac_fill_cycles + self.machine.mac_drain_cycles
+                times.ready_for_gemm = start + max(cycles - latency, latency)
         end = max([end, *times.ends[-1:]])
         times.starts.append(start)
         times.ends.append(end)
@@ -128,6 +135,10 @@ class Model(Interpreter):
         for post in (f["post0"], f["post1"]):
             if post != NO_REGISTER:
                 self.tokens[post].append(end + self.machine.semaphore_cycles)
+
+    def _streams(self, f: dict) -> bool:
+        """Whether a gemm uses the array."""
+        return bool(self.ext(f["m"]) and self.ext(f["n"]) and self.ext(f["k"]))
 
     def _cycles(self, mnemonic: str, f: dict) -> int:
         if mnemonic.endswith("nop"):
