@@ -146,14 +146,20 @@ py::dict named(const std::array<std::string_view, N>& names,
   return dict;
 }
 
-constexpr std::array<std::string_view, kEngines> kEngineKinds = {"load", "exec", "store"};
+// "load", "exec", "exec1", ..., "store".
+std::string engine_name(std::size_t index, std::size_t engines) {
+  if (index == kLoad) return "load";
+  if (index + 1 == engines) return "store";
+  return index == kFirstExec ? "exec" : "exec" + std::to_string(index - kFirstExec);
+}
 
 py::dict timing_of(const TimingReport& report) {
-  py::dict engines;
-  for (int i = 0; i < kEngines; ++i) {
+  py::dict engines, stalled;
+  for (std::size_t i = 0; i < report.engines.size(); ++i) {
     const EngineTime& time = report.engines[i];
-    engines[py::str(std::string(kEngineKinds[i]))] =
-        py::make_tuple(time.busy, named(kWaitNames, time.waiting), time.idle);
+    const py::str name = engine_name(i, report.engines.size());
+    engines[name] = py::make_tuple(time.busy, named(kWaitNames, time.waiting), time.idle);
+    stalled[name] = report.sequencer.stalled[i];
   }
   const auto moved = [](const std::vector<Transfers>& tensors) {
     py::list list;
@@ -167,9 +173,7 @@ py::dict timing_of(const TimingReport& report) {
   timing["instructions"] = report.instructions;
   timing["control"] = report.control;
   timing["engines"] = engines;
-  timing["sequencer"] =
-      py::make_tuple(report.sequencer.issuing, named(kEngineKinds, report.sequencer.stalled),
-                     report.sequencer.idle);
+  timing["sequencer"] = py::make_tuple(report.sequencer.issuing, stalled, report.sequencer.idle);
   timing["critical_path"] = named(kSpentNames, report.path.cycles);
   timing["waits_for_room"] =
       py::dict(py::arg("queue") = report.path.queue, py::arg("slot") = report.path.slot,

@@ -37,7 +37,7 @@ DramMap::DramMap(const Program& program) : program_(program), memories_(program.
                   kNoPc, kNoPc, kUnproven);
     }
     if (has_history) {
-      memory.shadow = std::make_unique<Shadow>(bytes, role == isa::Role::kInout);
+      memory.shadow = std::make_unique<Shadow>(program.engines(), bytes, role == isa::Role::kInout);
     } else if (role == isa::Role::kOut && !scratch) {
       memory.stored_elements.resize(static_cast<std::size_t>(bytes / kItemBytes / kBits + 1));
     }

@@ -28,13 +28,13 @@ struct Outcome {
 Outcome run_sequential(const Launch& launch, bool verified);
 
 struct Threading {
-  int threads = 0;              // 1..3; 0: as many as there are processors to run on
+  int threads = 0;              // 1..engines; 0: as many as there are processors to run on
   std::int64_t hand_over = -1;  // after so many instructions wait for the threads; -1: never wait
 };
 
 // Each engine at its own pace, for verified programs. The calling thread executes in program order
-// until the other threads are awake, then hands LOAD and STORE over and goes on with EXEC: a short
-// program never waits for a thread to wake up.
+// until the other threads are awake, then hands the other engines over and goes on with the first
+// EXEC: a short program never waits for a thread to wake up.
 Outcome run_threaded(const Launch& launch, Threading threading);
 
 // Processors the calling thread may run on.

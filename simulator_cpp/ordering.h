@@ -49,7 +49,7 @@ class Ordering {
   // Posts a semaphore may be ahead of its waits.
   static constexpr std::size_t kMostPosts = std::size_t{1} << 24;
 
-  explicit Ordering(const Program& program) {
+  explicit Ordering(const Program& program) : engines_(program.engines()) {
     std::copy(program.sem_counts.begin(), program.sem_counts.end(), initial_.begin());
     for (const Op& op : program.ops) {
       for (const std::uint8_t sem : op.waits) has_waiter_[sem] = true;
@@ -58,6 +58,8 @@ class Ordering {
 
   // The next instruction of `engine` begins; its number among those of the engine.
   std::uint64_t begin(int engine) { return ++clocks_[engine][engine]; }
+  // How many instructions `engine` has begun.
+  std::uint64_t number(int engine) const { return clocks_[engine][engine]; }
   const Clock& clock(int engine) const { return clocks_[engine]; }
 
   // False where the semaphore is zero.
@@ -68,7 +70,7 @@ class Ordering {
     }
     if (posts_[sem].empty()) return false;
     const Clock posted = posts_[sem].pop();
-    for (int e = 0; e < kEngines; ++e) clocks_[engine][e] = std::max(clocks_[engine][e], posted[e]);
+    for (int e = 0; e < engines_; ++e) clocks_[engine][e] = std::max(clocks_[engine][e], posted[e]);
     return true;
   }
 
@@ -81,6 +83,7 @@ class Ordering {
   }
 
  private:
+  int engines_;
   std::array<Clock, kEngines> clocks_{};
   std::array<std::uint64_t, 64> initial_{};
   std::array<bool, 64> has_waiter_{};

@@ -15,17 +15,11 @@
 
 namespace tileflow {
 
-inline constexpr int kEngines = 3;             // LOAD, EXEC, STORE
 inline constexpr std::int64_t kItemBytes = 4;  // of f32, the only element type
 
-// Index of an engine in arrays of kEngines, and its bit in an EngineMask.
-constexpr int index_of(isa::Engine engine) { return static_cast<int>(engine) - 1; }
-using EngineMask = std::uint8_t;
-constexpr EngineMask mask_of(isa::Engine engine) {
-  return static_cast<EngineMask>(1U << index_of(engine));
-}
-inline constexpr EngineMask kAllEngines = (1U << kEngines) - 1;
-inline constexpr EngineMask kMasks = kAllEngines + 1;
+// Engines are numbered: LOAD, each EXEC, STORE.
+inline constexpr int kEngines = isa::kMostUnits + 2;  // the most there can be
+inline constexpr int kLoad = 0, kFirstExec = 1;
 
 inline constexpr std::uint8_t kNone = isa::kNoRegister;
 
@@ -34,7 +28,8 @@ struct Op {
   isa::Insn insn;
   isa::Opcode opcode = isa::Opcode::kHalt;
   isa::Engine engine = isa::Engine::kSequencer;
-  std::uint8_t depth = 0;  // loops that are open around it
+  std::uint8_t engine_index = 0;  // in arrays of Program::engines(); not of the sequencer
+  std::uint8_t depth = 0;         // loops that are open around it
   std::array<std::uint8_t, 2> waits{kNone, kNone}, posts{kNone, kNone};
   std::uint32_t match = 0;  // of a loop: its end; of an end: its loop
 
@@ -96,10 +91,14 @@ struct Program {
   std::vector<std::string> files;  // of the source
   std::vector<Place> places;       // pcs ascend
 
-  // next[mask][pc]: the first op at or after pc that the walk of these engines must execute.
+  // The first op at or after a pc that a walk must execute: of all engines, and of each alone.
   // Loops without anything to do for them are left out.
-  std::array<std::vector<std::uint32_t>, kMasks> next;
+  std::vector<std::uint32_t> next;
+  std::array<std::vector<std::uint32_t>, kEngines> next_of;
 
+  int execs() const { return static_cast<int>(machine.exec_engines); }
+  int engines() const { return execs() + 2; }
+  int store_engine() const { return engines() - 1; }
   int tile() const { return static_cast<int>(machine.tile); }
   int tile_shift() const { return std::countr_zero(machine.tile); }  // a power of two
   std::int64_t sram_bytes() const { return machine.sram_bytes; }

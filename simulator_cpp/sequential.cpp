@@ -34,7 +34,7 @@ class Tokens {
 
 template <bool kChecked>
 Outcome run(const Launch& launch) {
-  Walker walker(launch.program, launch.scalars, kAllEngines);
+  Walker walker(launch.program, launch.scalars);
   Core core(launch.program, launch.kernels, launch.memory, &launch.poll);
   Pacer pacer(launch.poll);
   Tokens tokens(launch.program);

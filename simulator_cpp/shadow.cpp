@@ -10,8 +10,8 @@ constexpr std::int64_t kMostPages = std::int64_t{1} << 16;
 
 }  // namespace
 
-Shadow::Shadow(std::int64_t bytes, bool written)
-    : bytes_(bytes), from_start_(written), page_shift_(kSmallestPage) {
+Shadow::Shadow(int engines, std::int64_t bytes, bool written)
+    : engines_(engines), bytes_(bytes), from_start_(written), page_shift_(kSmallestPage) {
   while (bytes_ >> page_shift_ >= kMostPages) ++page_shift_;
   pages_.resize(static_cast<std::size_t>((bytes_ >> page_shift_) + 1));
 }
@@ -43,7 +43,7 @@ std::optional<Conflict> Shadow::visit(std::int64_t lo, std::int64_t hi, const Ac
 }
 
 template <Shadow::Kind kKind>
-std::optional<Conflict> Shadow::check(const Segment& segment, const Access& access) {
+std::optional<Conflict> Shadow::check(const Segment& segment, const Access& access) const {
   using enum Conflict::Kind;
   const auto unordered = [&](int engine, const Stamp& stamp) {
     return engine != access.engine && stamp.number() > access.clock[engine];
@@ -54,7 +54,7 @@ std::optional<Conflict> Shadow::check(const Segment& segment, const Access& acce
     return Conflict{.kind = kRace, .other_writes = true, .other_pc = segment.written.pc()};
   }
   if constexpr (kKind != Kind::kRead) {
-    for (int engine = 0; engine < kEngines; ++engine) {
+    for (int engine = 0; engine < engines_; ++engine) {
       if (!unordered(engine, segment.reads[engine])) continue;
       return Conflict{.kind = kRace, .other_pc = segment.reads[engine].pc()};
     }

@@ -53,7 +53,7 @@ class Shadow {
   static constexpr std::int64_t kMostBytes = std::int64_t{1} << 46;
 
   // `written`: whether the memory has a value from the start. At most kMostBytes.
-  Shadow(std::int64_t bytes, bool written);
+  Shadow(int engines, std::int64_t bytes, bool written);
 
   std::optional<Conflict> read(std::int64_t lo, std::int64_t hi, const Access& access) {
     return visit<Kind::kRead>(lo, hi, access);
@@ -72,8 +72,8 @@ class Shadow {
  private:
   enum class Kind : std::uint8_t { kRead, kWrite, kUpdate };
 
-  static constexpr std::int8_t kNobody = -1;    // never written
-  static constexpr std::int8_t kFromStart = 3;  // has its value from the start
+  static constexpr std::int8_t kNobody = -1;           // never written
+  static constexpr std::int8_t kFromStart = kEngines;  // has its value from the start
 
   struct Segment {
     std::uint32_t begin = 0;  // in the page; it ends where the next one begins
@@ -93,7 +93,7 @@ class Shadow {
   std::optional<Conflict> visit_page(std::int64_t page, std::uint32_t lo, std::uint32_t hi,
                                      const Access& access);
   template <Kind kKind>
-  static std::optional<Conflict> check(const Segment& segment, const Access& access);
+  std::optional<Conflict> check(const Segment& segment, const Access& access) const;
   template <Kind kKind>
   static void note(Segment& segment, const Access& access);
   template <Kind kKind>
@@ -105,6 +105,7 @@ class Shadow {
   }
   Page& page(std::int64_t index);
 
+  int engines_;
   std::int64_t bytes_;
   bool from_start_;
   int page_shift_;

@@ -122,7 +122,7 @@ class Decoder {
     if (op.opcode == Opcode::kEnd) close(op);
     op.depth = static_cast<std::uint8_t>(open_.size());
     std::visit([&](const auto& insn) { check(insn, op); }, op.insn);
-    if (op.engine != isa::Engine::kSequencer) note_semaphores(op);
+    if (op.engine != isa::Engine::kSequencer) note_engine(op);
     if (op.opcode == Opcode::kLoop) open_.push_back(pc_);
     started_ |= op.opcode == Opcode::kLoop || op.engine != isa::Engine::kSequencer;
     program_.ops.push_back(std::move(op));
@@ -240,29 +240,44 @@ class Decoder {
     }
   }
 
-  void note_semaphores(Op& op) {
+  void note_engine(Op& op) {
     std::visit(
         [&](const auto& insn) {
-          if constexpr (requires { insn.wait0; }) {
+          if constexpr (requires { insn.unit; }) {
+            op.engine_index = engine_index(op.engine, insn.unit);
             op.waits = {insn.wait0, insn.wait1};
             op.posts = {insn.post0, insn.post1};
           }
         },
         op.insn);
-    for (const std::uint8_t sem : op.waits) claim(waiter_, sem, op.engine, "waits on");
-    for (const std::uint8_t sem : op.posts) claim(poster_, sem, op.engine, "posts");
+    for (const std::uint8_t sem : op.waits) claim(waiter_, sem, op.engine_index, "waits on");
+    for (const std::uint8_t sem : op.posts) claim(poster_, sem, op.engine_index, "posts");
+  }
+
+  std::uint8_t engine_index(isa::Engine engine, std::uint8_t unit) const {
+    const bool exec = engine == isa::Engine::kExec;
+    const int count = exec ? program_.execs() : 1;
+    if (unit >= count) {
+      fault(name("runs on unit", unit) + ", but the machine has " + std::to_string(count) +
+                " engine" + (count == 1 ? "" : "s") + " of this kind",
+            exec ? "the machine's exec_engines is how many EXECs there are"
+                 : "there is one engine that loads and one that stores: unit 0");
+    }
+    const int index = exec                           ? kFirstExec + unit
+                      : engine == isa::Engine::kLoad ? kLoad
+                                                     : program_.store_engine();
+    return static_cast<std::uint8_t>(index);
   }
 
   struct Claim {
-    isa::Engine engine = isa::Engine::kSequencer;
+    int engine = -1;
     std::size_t pc = 0;
   };
 
-  void claim(std::array<Claim, 64>& claims, std::uint8_t sem, isa::Engine engine,
-             const char* does) const {
+  void claim(std::array<Claim, 64>& claims, std::uint8_t sem, int engine, const char* does) const {
     if (sem == kNone) return;
     Claim& claim = claims[sem];
-    if (claim.engine == isa::Engine::kSequencer) claim = {engine, pc_};
+    if (claim.engine < 0) claim = {engine, pc_};
     if (claim.engine == engine) return;
     throw Fault(FaultKind::kBinary,
                 name("pc", pc_) + mnemonic_ + ": " + does + " sem" + std::to_string(sem) +
@@ -287,19 +302,19 @@ bool sets_register(Opcode opcode) {
          opcode == Opcode::kScalar;
 }
 
-// Fills Program::next for one set of engines.
-void link(Program& program, EngineMask mask) {
-  const std::vector<Op>& ops = program.ops;
+constexpr int kAllEngines = -1;
+
+// Program::next of one engine, or of all.
+std::vector<std::uint32_t> link(const std::vector<Op>& ops, int engine) {
   const auto works = [&](const Op& op) {
     if (op.engine == isa::Engine::kSequencer) return sets_register(op.opcode);
-    return (mask_of(op.engine) & mask) != 0;
+    return engine == kAllEngines || op.engine_index == engine;
   };
   std::vector<std::uint32_t> work_before(ops.size() + 1, 0);
   for (std::size_t pc = 0; pc < ops.size(); ++pc) {
     work_before[pc + 1] = work_before[pc] + (works(ops[pc]) ? 1 : 0);
   }
-  std::vector<std::uint32_t>& next = program.next[mask];
-  next.assign(ops.size() + 1, static_cast<std::uint32_t>(ops.size()) - 1);
+  std::vector<std::uint32_t> next(ops.size() + 1, static_cast<std::uint32_t>(ops.size()) - 1);
   for (std::size_t pc = ops.size(); pc-- > 0;) {
     const Op& op = ops[pc];
     bool needed = works(op) || op.opcode == Opcode::kHalt;
@@ -308,6 +323,7 @@ void link(Program& program, EngineMask mask) {
     }
     next[pc] = needed ? static_cast<std::uint32_t>(pc) : next[pc + 1];
   }
+  return next;
 }
 
 }  // namespace
@@ -319,10 +335,10 @@ std::string_view mnemonic_of(Opcode opcode) {
 
 void decode_text(std::span<const std::uint8_t> text, Program& program) {
   Decoder(program).run(text);
-  for (const isa::Engine engine : {isa::Engine::kLoad, isa::Engine::kExec, isa::Engine::kStore}) {
-    link(program, mask_of(engine));
+  program.next = link(program.ops, kAllEngines);
+  for (int engine = 0; engine < program.engines(); ++engine) {
+    program.next_of[static_cast<std::size_t>(engine)] = link(program.ops, engine);
   }
-  link(program, kAllEngines);
 }
 
 }  // namespace tileflow

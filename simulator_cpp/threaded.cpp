@@ -17,12 +17,10 @@
 namespace tileflow {
 namespace {
 
-using isa::Engine;
-
 // Waits are mostly shorter than this; sleeping and being woken costs about as much.
 constexpr std::int64_t kSpinNs = 100'000;
 constexpr auto kSleep = std::chrono::milliseconds(20);
-// What DMA and compute can overlap, at the least, for it to pay to wake threads.
+// What the threads can overlap, at the least, for it to pay to wake them.
 constexpr std::int64_t kWorthThreadsNs = 200'000;
 
 class ThreadedRun {
@@ -31,7 +29,7 @@ class ThreadedRun {
       : launch_(launch),
         threads_(threads),
         hand_over_(hand_over),
-        walker_(launch.program, launch.scalars, kAllEngines),
+        walker_(launch.program, launch.scalars),
         core_(launch.program, launch.kernels, launch.memory, &launch.poll) {
     std::ranges::copy(launch.program.sem_counts, posted_.begin());
   }
@@ -132,35 +130,52 @@ class ThreadedRun {
     shared_.rethrow();
   }
 
-  // EXEC is the calling thread's; LOAD and STORE share a thread where there are two in all.
+  // The first EXEC is the calling thread's, each further one has a worker, LOAD and STORE have the
+  // next two. Where workers are short, the last one has the rest.
+  std::size_t host_index(int engine) const {
+    if (engine == kFirstExec) return 0;
+    const Program& program = launch_.program;
+    const int wanted = engine == kLoad                    ? program.execs()
+                       : engine == program.store_engine() ? program.execs() + 1
+                                                          : engine - kFirstExec;
+    return std::min(static_cast<std::size_t>(wanted), workers_.size());
+  }
+
   void make_hosts(Crew& crew) {
     for (std::size_t sem = 0; sem < posted_.size(); ++sem) {
       shared_.channels[sem].posted.store(posted_[sem]);
     }
     hosts_.push_back(
         std::make_unique<Host>(shared_, crew.caller(), OverlapClock::kCompute, &launch_.poll));
-    for (Worker* worker : workers_) {
-      hosts_.push_back(
-          std::make_unique<Host>(shared_, worker->parker(), OverlapClock::kDma, nullptr));
+    for (std::size_t i = 1; i <= workers_.size(); ++i) {
+      const auto side = i < host_index(kLoad) ? OverlapClock::kCompute : OverlapClock::kDma;
+      hosts_.push_back(std::make_unique<Host>(shared_, workers_[i - 1]->parker(), side, nullptr));
     }
-    const std::array<Host*, kEngines> host_of = {hosts_[1].get(), hosts_.front().get(),
-                                                 hosts_.back().get()};
     // STORE first: it gives back what compute waits for.
-    for (const Engine engine : {Engine::kStore, Engine::kLoad, Engine::kExec}) {
-      Walker walker = walker_;
-      walker.restrict_to(mask_of(engine));
-      const Poll* poll = engine == Engine::kExec ? &launch_.poll : nullptr;
-      Core core(launch_.program, launch_.kernels, launch_.memory, poll);
-      Host& owner = *host_of[index_of(engine)];
-      seats_.push_back(
-          std::make_unique<Seat>(owner, Runner(std::move(walker), std::move(core), taken_)));
-      owner.own(*seats_.back());
-      if (engine != Engine::kExec) hosts_.front()->help(*seats_.back());
-    }
+    add_seat(launch_.program.store_engine());
+    add_seat(kLoad);
+    for (int exec = launch_.program.execs(); exec-- > 0;) add_seat(kFirstExec + exec);
     for (const Op& op : launch_.program.ops) {
       for (const std::uint8_t sem : op.waits) {
-        if (sem != kNone) shared_.waiter[sem] = host_of[index_of(op.engine)];
+        if (sem != kNone) shared_.waiter[sem] = hosts_[host_index(op.engine_index)].get();
       }
+    }
+  }
+
+  // Threads that compute help with engines of the others. The calling thread polls in its own.
+  void add_seat(int engine) {
+    Walker walker = walker_;
+    walker.restrict_to(engine);
+    const Poll* poll = engine == kFirstExec ? &launch_.poll : nullptr;
+    Core core(launch_.program, launch_.kernels, launch_.memory, poll);
+    const std::size_t owner = host_index(engine);
+    seats_.push_back(
+        std::make_unique<Seat>(*hosts_[owner], Runner(std::move(walker), std::move(core), taken_)));
+    Seat& seat = *seats_.back();
+    hosts_[owner]->own(seat);
+    if (engine == kFirstExec) return;
+    for (std::size_t i = 0; i < hosts_.size(); ++i) {
+      if (i != owner && i < host_index(kLoad)) hosts_[i]->help(seat);
     }
   }
 
@@ -190,12 +205,14 @@ bool threads_pay(const Work& work) {
   // Rough rates; only the order of magnitude counts.
   const std::int64_t exec_ns = work.flops / 64 + work.exec_elements / 4 + 50 * work.instructions;
   const std::int64_t dma_ns = work.dma_bytes / 8 + 50 * work.instructions;
-  return std::min(exec_ns, dma_ns) > kWorthThreadsNs;
+  const std::int64_t others_ns = exec_ns - exec_ns / std::max(1, work.execs);
+  return std::max(std::min(exec_ns, dma_ns), others_ns) > kWorthThreadsNs;
 }
 
 Outcome run_threaded(const Launch& launch, Threading threading) {
   const int wanted = threading.threads != 0 ? threading.threads : usable_processors();
-  return ThreadedRun(launch, std::clamp(wanted, 1, kEngines), threading.hand_over).run();
+  return ThreadedRun(launch, std::clamp(wanted, 1, launch.program.engines()), threading.hand_over)
+      .run();
 }
 
 }  // namespace tileflow

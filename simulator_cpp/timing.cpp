@@ -66,16 +66,23 @@ struct Engine {
   }
 };
 
+Wait wait_for_kind(isa::Engine poster) {
+  return poster == isa::Engine::kLoad   ? Wait::kLoad
+         : poster == isa::Engine::kExec ? Wait::kExec
+                                        : Wait::kStore;
+}
+
 template <class Sink>
 class Timer {
  public:
   Timer(const Program& program, std::span<const std::int64_t> scalars, Sink& sink)
       : machine_(program.machine),
-        walker_(program, scalars, kAllEngines),
+        walker_(program, scalars),
         costs_(program),
         sink_(sink),
         initial_(program.sem_counts),
-        engines_(kEngines, Engine(machine_)) {
+        engines_(static_cast<std::size_t>(program.engines()), Engine(machine_)) {
+    report_.sequencer.stalled.resize(engines_.size());
     report_.loads.resize(program.tensors.size());
     report_.stores.resize(program.tensors.size());
     for (const Op& op : program.ops) {
@@ -111,8 +118,8 @@ class Timer {
   }
 
   void step(const Op& op) {
-    Engine& engine = engines_[index_of(op.engine)];
-    enter_queue(op.engine, engine);
+    Engine& engine = engines_[op.engine_index];
+    enter_queue(op, engine);
     demand_ = {};
     Resolver<false>{walker_}(op, [&](const auto& use) { demand_ = costs_(use); });
     const bool moves = op.opcode == isa::Opcode::kLoad || op.opcode == isa::Opcode::kStore;
@@ -128,11 +135,11 @@ class Timer {
                 times_.moved, engine.done.at});
   }
 
-  void enter_queue(isa::Engine which, const Engine& engine) {
+  void enter_queue(const Op& op, const Engine& engine) {
     issue(1);
     const Moment& room = engine.left_queue.oldest();
     if (room.at <= sequencer_.at) return;
-    report_.sequencer.stalled[index_of(which)] += room.at - sequencer_.at;
+    report_.sequencer.stalled[op.engine_index] += room.at - sequencer_.at;
     sequencer_ = room;
     ++sequencer_.path.queue;
   }
@@ -162,8 +169,8 @@ class Timer {
     }
     Moment& start = engine.left_queue.push(*latest);
     if (starved) {
-      engine.waits(static_cast<Wait>(index_of(poster)), start.at);
-      if (index_of(poster) > index_of(op.engine)) ++start.path.slot;
+      engine.waits(wait_for_kind(poster), start.at);
+      if (poster > op.engine) ++start.path.slot;
     } else if (crowded) {
       ++start.path.outstanding;
     }
@@ -262,11 +269,10 @@ class Timer {
     }
     report_.cycles = end->at;
     report_.path = end->path;
-    for (int i = 0; i < kEngines; ++i) {
-      Engine& engine = engines_[i];
+    for (Engine& engine : engines_) {
       engine.waits(Wait::kLatency, engine.done.at);
       engine.account(engine.time.idle, end->at);
-      report_.engines[i] = engine.time;
+      report_.engines.push_back(engine.time);
     }
     report_.sequencer.idle = end->at - sequencer_.at;
   }

@@ -36,8 +36,8 @@ struct Path {
   std::int64_t outstanding = 0;  // among the transfers under way
 };
 
-// What an engine waits for: tokens of another engine; the sequencer; DRAM, while it works for
-// another engine, or its latency.
+// What an engine waits for: tokens of an engine of this kind; the sequencer; DRAM, while it works
+// for another engine, or its latency.
 enum class Wait : std::uint8_t { kLoad, kExec, kStore, kSequencer, kDram, kLatency };
 inline constexpr std::array<std::string_view, 6> kWaitNames = {"load",      "exec", "store",
                                                                "sequencer", "dram", "latency"};
@@ -52,7 +52,7 @@ struct EngineTime {
 // `stalled` is by the engine whose queue is full.
 struct SequencerTime {
   std::int64_t issuing = 0, idle = 0;
-  std::array<std::int64_t, kEngines> stalled{};
+  std::vector<std::int64_t> stalled;
 };
 
 // All transfers of a tensor one way.
@@ -64,7 +64,7 @@ struct TimingReport {
   std::int64_t cycles = 0;
   std::int64_t instructions = 0;  // of the engines
   std::int64_t control = 0;       // of the sequencer
-  std::array<EngineTime, kEngines> engines{};
+  std::vector<EngineTime> engines;
   SequencerTime sequencer;
   Path path;
   std::int64_t macs = 0, lane_cycles = 0, dram_cycles = 0;

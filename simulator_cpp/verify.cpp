@@ -28,9 +28,9 @@ class Verifier {
  public:
   Verifier(const Program& program, std::span<const std::int64_t> scalars)
       : program_(program),
-        walker_(program, scalars, kAllEngines),
+        walker_(program, scalars),
         ordering_(program),
-        sram_(program.sram_bytes(), false),
+        sram_(program.engines(), program.sram_bytes(), false),
         dram_(program) {}
 
   Work run(const Poll& poll) {
@@ -45,6 +45,9 @@ class Verifier {
       if (++work_.instructions % kOpsBetweenPolls == 0) poll();
     }
     dram_.check_outputs();
+    for (int exec = 0; exec < program_.execs(); ++exec) {
+      work_.execs += ordering_.number(kFirstExec + exec) > 0 ? 1 : 0;
+    }
     return work_;
   }
 
@@ -105,7 +108,7 @@ class Verifier {
 
  private:
   void step(const Op& op) {
-    engine_ = index_of(op.engine);
+    engine_ = op.engine_index;
     const std::uint64_t number = ordering_.begin(engine_);
     if (number >= Stamp::kMaxNumber) walker_.fault("the program is too long to verify", kUnproven);
     stamp_ = Stamp(number, walker_.pc());

@@ -19,6 +19,7 @@ struct Work {
   std::int64_t flops = 0;
   std::int64_t exec_elements = 0;  // of all that is not a gemm
   std::int64_t dma_bytes = 0;      // including what lies outside of tensors
+  int execs = 0;                   // EXEC engines that have an instruction
 };
 
 // Walks the whole program without data, for these launch scalars. Proves that in program order

@@ -21,8 +21,8 @@ std::int64_t floor_div(std::int64_t a, std::int64_t b) {
 
 }  // namespace
 
-Walker::Walker(const Program& program, std::span<const std::int64_t> scalars, EngineMask engines)
-    : program_(&program), next_(program.next[engines].data()) {
+Walker::Walker(const Program& program, std::span<const std::int64_t> scalars)
+    : program_(&program), next_(program.next.data()) {
   std::ranges::copy(scalars, sources_.begin() + kLevels);
   std::fill_n(scalar_set_.begin(), scalars.size(), true);
 }

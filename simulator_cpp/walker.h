@@ -1,7 +1,7 @@
 // The sequencer: executes control flow and keeps loops, generators, extents and scalars.
 //
-// A walk covers some of the engines. Every engine may walk the program on its own, because no
-// control flow depends on data; a walk can be copied, and continued for a subset of its engines.
+// A walk covers all engines or one. Every engine may walk the program on its own, because no
+// control flow depends on data; a walk of all can be copied, and continued for one of them.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@ namespace tileflow {
 
 class Walker {
  public:
-  Walker(const Program& program, std::span<const std::int64_t> scalars, EngineMask engines);
+  Walker(const Program& program, std::span<const std::int64_t> scalars);
 
   // The next instruction of these engines. Null at the end, and (done() is false) after many
   // steps of control flow without one, so that a caller can look at the clock.
@@ -23,7 +23,9 @@ class Walker {
   bool done() const { return done_; }
   // Sequencer instructions that the last next() executed.
   int steps() const { return steps_; }
-  void restrict_to(EngineMask engines) { next_ = program_->next[engines].data(); }
+  void restrict_to(int engine) {
+    next_ = program_->next_of[static_cast<std::size_t>(engine)].data();
+  }
 
   // The pc of the instruction that next() returned.
   std::int64_t pc() const { return pc_; }

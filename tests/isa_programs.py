@@ -54,6 +54,7 @@ machines = st.builds(
     tile=st.sampled_from([8, 16, 32]),
     sram_bytes=st.sampled_from([12288, 65536, 1 << 30]),
     queue_depth=st.integers(1, 16),
+    exec_engines=st.integers(1, 4),
     address_generators=st.sampled_from([1, 7, 63]),
     extents=st.sampled_from([1, 5, 63]),
     semaphores=st.sampled_from([2, 63]),
@@ -130,6 +131,8 @@ def _raw(field: Field, program: Program) -> st.SearchStrategy[int]:
 @st.composite
 def _instruction(draw: st.DrawFn, row: Insn, program: Program, depth: int) -> Instruction:
     values = {field.name: draw(_raw(field, program)) for field in row.fields}
+    if "unit" in values:
+        values["unit"] = draw(st.integers(0, program.machine.engines_of(row.engine.value) - 1))
     if row.mnemonic == "loop" and values["by"] != NO_REGISTER:
         values["count"] = 0
     if row.mnemonic == "scalar" and values["rhs"] != NO_REGISTER:

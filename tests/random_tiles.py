@@ -2,13 +2,13 @@
 
 Made so that they are legal (nothing is read before it was written, every output is stored) and
 awkward to synchronise: buffers carried around loops, allocated at any depth, written by two
-engines, read by two engines, temporaries in DRAM.
+engines, read by two engines, temporaries in DRAM, operations on any EXEC engine.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from placed import load, region, store, unary
 
@@ -36,9 +36,10 @@ SIDE = TILE * GRID_TILES
 
 @dataclass
 class Generator:
-    """Draws one program from `seed`."""
+    """Draws one program from `seed`, for a machine with `units` EXEC engines."""
 
     seed: int
+    units: int = 1
     draw: random.Random = field(init=False)
     count: int = 0
 
@@ -130,14 +131,18 @@ class Generator:
         extents = tuple(Extent(size) for size in dst_region.shape)
         known.add(dst)
         if kind == "unary":
-            return unary(dst_region, src_region, extents, self.draw.choice(("relu", "neg")))
+            op = unary(dst_region, src_region, extents, self.draw.choice(("relu", "neg")))
+            return replace(op, unit=self._unit())
         other = self.draw.choice([b for b in ready if b.shape == src.shape])
         other_region = region(other, dst_region.start, dst_region.shape)
         return Op(
             "binary", dst_region, (src_region, other_region),
             func=self.draw.choice(("max", "sub")), modes=("full", "full"), extents=extents,
-            engine=Engine.EXEC,
+            engine=Engine.EXEC, unit=self._unit(),
         )  # fmt: skip
+
+    def _unit(self) -> int:
+        return self.draw.randrange(self.units) if self.units > 1 else 0
 
     def _strip(self, buffer: Buffer, loops: list[Var]) -> Region | None:
         """A tile of a wide buffer that moves with a loop; None for a whole buffer."""

@@ -181,11 +181,11 @@ def test_a_ring_has_as_many_tokens_as_slots_and_posts_match_waits():
     slots = {r.buffer.slots for op in placed.ops for r in op.regions if r.buffer.scope.on_chip}
     assert {semaphore.count for semaphore in placed.semaphores} <= {0, *slots}
     for number, semaphore in enumerate(placed.semaphores):
-        posters = {op.engine for op in placed.ops if number in op.posts}
-        waiters = {op.engine for op in placed.ops if number in op.waits}
+        posters = {op.runs_on for op in placed.ops if number in op.posts}
+        waiters = {op.runs_on for op in placed.ops if number in op.waits}
         assert posters == {semaphore.poster}
         assert waiters == {semaphore.waiter}
-        assert semaphore.poster is not semaphore.waiter
+        assert semaphore.poster != semaphore.waiter
 
 
 def test_disjoint_strips_are_not_put_in_line():

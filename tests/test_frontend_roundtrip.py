@@ -25,6 +25,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Region,
     Scope,
     Semaphore,
+    Unit,
     Var,
     walk,
 )
@@ -205,14 +206,16 @@ def everything() -> Program:
         Op("reduce", whole_y, (whole_x,), func="prod", axis="rows", clear=Clear(var=i), **exec_),
         Op("fill", whole_y, value=float("nan"), **exec_),
         Op("fill", whole_y, value=1e-45, **exec_),
-        Op("transpose", whole_x, (whole_x,), **exec_),
+        Op("transpose", whole_x, (whole_x,), unit=3, **exec_),
         Op("nop", engine=Engine.STORE, waits=(0,)),
+        Op("nop", unit=1, waits=(0,), **exec_),
     )  # fmt: skip
     inner = Loop(k, Affine(3, ((i, 1), (n, 2))), (Alloc(x), Alloc(y), Alloc(one), *ops), stages=2)
     body = (Alloc(scratch), Loop(i, Affine.of(n), (Group((inner,)), inner_twin(a))), Group(()))
     return Program(
         "everything", (a, twin), body, (n,), ("inout", "in"),
-        (Semaphore(Engine.LOAD, Engine.EXEC, 0), Semaphore(Engine.EXEC, Engine.LOAD, 3)),
+        (Semaphore(Unit(Engine.LOAD), Unit(Engine.EXEC, 2), 0),
+         Semaphore(Unit(Engine.EXEC), Unit(Engine.LOAD), 3)),
     )  # fmt: skip
 
 

@@ -85,6 +85,7 @@ def test_every_key_has_a_meaning():
         ("semaphores = 63", "semaphores = 64", "semaphores", "semaphores is 64, outside 1..63"),
         ("scalars = 16", "scalars = 17", "scalars", "scalars is 17, outside 0..16"),
         ("load_engines = 1", "load_engines = 2", "load_engines", "load_engines is 2, outside 1..1"),
+        ("exec_engines = 1", "exec_engines = 5", "exec_engines", "is 5, outside 1..4"),
         ('name = "tileflow"', "name = 5", "name", "name is 5, not a name"),
         ('name = "tileflow"', 'name = ""', "name", "name is '', not a name"),
         ('dtypes = ["f32"]', 'dtypes = ["f64"]', "dtypes", "dtypes is ('f64',)"),

@@ -16,7 +16,8 @@ OP_PREFIX = "tirx.tile.tf_"
 ROLES_ATTR = "tileflow.roles"
 """Function attribute: "in", "out" or "inout" for each tensor parameter."""
 SEMAPHORES_ATTR = "tileflow.semaphores"
-"""Function attribute: [poster, waiter, initial count] for each semaphore."""
+"""Function attribute: [poster, waiter, initial count] for each semaphore; an engine is written as
+`tile_ir.Unit` prints."""
 MACHINE_ATTR = "tileflow.machine"
 """Function attribute: the machine that passes compile for, a name or the path of its file."""
 GROUP_ATTR = "tileflow.group"
@@ -47,7 +48,8 @@ class OpSpec:
 
     @property
     def keywords(self) -> tuple[str, ...]:
-        return self.config + COMMON
+        unit = ("unit",) if self.engine is Engine.EXEC or "engine" in self.config else ()
+        return self.config + unit + COMMON
 
 
 def _names(names: tuple[str, ...]) -> str:

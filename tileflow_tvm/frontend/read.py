@@ -46,10 +46,10 @@ from tileflow_tvm.frontend.tile_ir import (
     Scope,
     Semaphore,
     Stmt,
+    Unit,
     Var,
     walk,
 )
-from tileflow_tvm.isa.table import Engine
 
 MAX_RANK = 5
 _INTEGERS = ("int32", "int64")
@@ -123,7 +123,7 @@ class _Reader:
         return Program(
             str(attrs.get("global_symbol", "main")), tuple(params), body, tuple(scalars),
             roles or find_roles(tuple(params), body),
-            tuple(Semaphore(Engine(p), Engine(w), int(n))
+            tuple(Semaphore(Unit.of(str(p)), Unit.of(str(w)), int(n))
                   for p, w, n in attrs.get(SEMAPHORES_ATTR, ())),
             loc=loc_of(self.func),
         )  # fmt: skip

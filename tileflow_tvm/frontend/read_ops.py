@@ -37,7 +37,7 @@ class OpReader:
         self.index = index
         self._buffers: dict[int, Buffer] = {}
         self._keywords: dict[str, Callable[[Any, Loc | None], Any]] = {
-            "modes": _modes, "clear": self._clear, "engine": _engine,
+            "modes": _modes, "clear": self._clear, "engine": _engine, "unit": self._unit,
             "fill": number, "value": number, "scale": number, "bias": number,
             "transpose_a": _flag, "transpose_b": _flag, "transposed": _flag,
             "extents": self._extents, "wait": self._semaphores, "post": self._semaphores,
@@ -166,6 +166,13 @@ class OpReader:
 
     def _extents(self, value: Any, loc: Loc | None) -> tuple[Extent, ...]:
         return tuple(self.index.extent(item, loc) for item in _sequence(value, loc))
+
+    def _unit(self, value: Any, loc: Loc | None) -> int:
+        unit = self.index.const(value, loc, "the unit")
+        if unit < 0:
+            raise KernelError(f"unit={unit} is negative", loc=loc,
+                              hint="units are counted from 0")  # fmt: skip
+        return unit
 
     def _semaphores(self, value: Any, loc: Loc | None) -> tuple[int, ...]:
         numbers = [self.index.const(item, loc, "the semaphore") for item in _sequence(value, loc)]

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 from tileflow_tvm.errors import Loc
 from tileflow_tvm.isa.table import Engine
@@ -148,6 +149,22 @@ class Clear:
     var: Var | None = None
 
 
+class Unit(NamedTuple):
+    """An engine of the machine: its kind, and which one of that kind."""
+
+    engine: Engine
+    number: int = 0
+
+    def __str__(self) -> str:
+        return self.engine.value + (str(self.number) if self.number else "")
+
+    @staticmethod
+    def of(text: str) -> Unit:
+        """The inverse of `str`: "exec" is the first EXEC, "exec1" the second."""
+        kind = text.rstrip("0123456789")
+        return Unit(Engine(kind), int(text.removeprefix(kind) or 0))
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """One operation. Which fields count depends on `name`:
@@ -171,6 +188,8 @@ class Op:
     true extents: (m, n, k) of a gemm, (m, n) of the others, m and n those of the source where
     source and destination differ (reduce, transpose). A rank-1 operand is a 1 x n matrix
     unless its mode is "col" or it is the result of a reduction along "cols".
+
+    `unit` says which EXEC engine of the machine runs it; the other kinds have one engine each.
     """
 
     name: str
@@ -187,10 +206,17 @@ class Op:
     scale: float = 1.0
     bias: float = -0.0
     engine: Engine | None = None
+    unit: int = 0
     extents: tuple[Extent, ...] = ()
     waits: tuple[int, ...] = ()
     posts: tuple[int, ...] = ()
     loc: Loc | None = None
+
+    @property
+    def runs_on(self) -> Unit:
+        """Requires: the engine is known, as it is after infer_scope."""
+        assert self.engine is not None
+        return Unit(self.engine, self.unit)
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -231,8 +257,8 @@ Stmt = Op | Alloc | Loop | Group
 class Semaphore:
     """A one-way channel: `poster` increments it, `waiter` decrements it."""
 
-    poster: Engine
-    waiter: Engine
+    poster: Unit
+    waiter: Unit
     count: int
 
 

@@ -77,7 +77,7 @@ class _Writer:
             attrs[ROLES_ATTR] = list(program.roles)
         if program.semaphores:
             attrs[SEMAPHORES_ATTR] = [
-                [sem.poster.value, sem.waiter.value, sem.count] for sem in program.semaphores
+                [str(sem.poster), str(sem.waiter), sem.count] for sem in program.semaphores
             ]
         body = self._body(program.body)
         return PrimFunc(params, body, attrs=tvm.ir.make_node("ir.DictAttrs", **attrs),
@@ -154,7 +154,7 @@ class _Writer:
         if isinstance(value, tuple):
             return [item if isinstance(item, str | int) else extent_to_expr(item, self._vars)
                     for item in value]  # fmt: skip
-        return value if isinstance(value, str | bool) else value.value
+        return value if isinstance(value, str | int) else value.value
 
 
 def _is_default(key: str, value: Any) -> bool:

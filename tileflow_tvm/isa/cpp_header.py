@@ -102,6 +102,7 @@ def _constants(isa: Isa) -> Iterator[str]:
     yield f'inline constexpr std::string_view kIsaName = "{isa.name}";'
     yield f"inline constexpr std::uint64_t kIsaFingerprint = 0x{isa_fingerprint(isa):016x};"
     yield f"inline constexpr int kNoRegister = {table.NO_REGISTER};"
+    yield f"inline constexpr int kMostUnits = {1 << table.UNIT.width};  // engines of one kind"
     yield "// A kSource field holds a loop level below this, else kScalarSource + the scalar."
     yield f"inline constexpr int kScalarSource = {table.SCALAR_SOURCE};"
     yield f"inline constexpr std::array<std::uint8_t, {len(container.MAGIC)}> kMagic = {{{magic}}};"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tileflow_tvm.errors import Loc, MachineError
-from tileflow_tvm.isa.table import DTYPES, NO_REGISTER, TILEFLOW, Kind
+from tileflow_tvm.isa.table import DTYPES, NO_REGISTER, TILEFLOW, UNIT, Kind
 
 MACHINES_DIR = Path(__file__).with_name("machines")
 LARGEST = (1 << 31) - 1
@@ -47,7 +47,7 @@ def _registers(does: str, unit: str, kind: Kind, low: int, default: int) -> int:
                 hint="the instruction fields cannot name more")  # fmt: skip
 
 
-_ONE_ENGINE = "there is one engine of each kind"
+_ONE_ENGINE = "there is one engine that loads and one that stores"
 START = "`tileflow machines tileflow > mine.toml` writes a whole one to begin with"
 """How to come by a description."""
 MIN_TILES = 3
@@ -68,7 +68,10 @@ class Machine:
         default=262144, hint="the largest SRAM is 1 GiB",
     )  # fmt: skip
     load_engines: int = _key("engines DRAM to SRAM", "engines", 1, 1, default=1, hint=_ONE_ENGINE)
-    exec_engines: int = _key("engines SRAM to SRAM", "engines", 1, 1, default=1, hint=_ONE_ENGINE)
+    exec_engines: int = _key(
+        "engines SRAM to SRAM, each with arithmetic of its own", "engines", 1, 1 << UNIT.width,
+        default=1, hint="the field `unit` of an instruction cannot name more",
+    )  # fmt: skip
     store_engines: int = _key("engines SRAM to DRAM", "engines", 1, 1, default=1, hint=_ONE_ENGINE)
     queue_depth: int = _key(
         "instructions that wait in front of an engine while the sequencer runs ahead",
@@ -126,6 +129,11 @@ class Machine:
         object.__setattr__(self, "dtypes", _as_tuple(self.dtypes))
         for complaint in _complaints(vars(self)):
             raise MachineError(complaint.what, hint=complaint.hint)
+
+    def engines_of(self, kind: str) -> int:
+        """How many engines of this kind ("load", "exec", "store") there are."""
+        count: int = getattr(self, f"{kind}_engines")
+        return count
 
     @property
     def tile_bytes(self) -> int:

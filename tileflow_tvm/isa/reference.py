@@ -49,6 +49,10 @@ sequencer issues in program order; each engine works in order and overlaps the o
 engine instruction first waits on up to two semaphores (each is decremented, blocking at zero) and
 at its end posts up to two (each is incremented).
 
+A machine has one engine that loads, one that stores, and `exec_engines` of EXEC; the `unit` of an
+instruction says which of them it is for (0 where there is one). One engine posts a semaphore, one
+waits for it.
+
 An extent of zero makes an instruction touch nothing; it still waits and posts. Two cases write:
 a gemm with k = 0 that clears makes dst zero, and a reduction of length 0 that clears makes dst
 the value of an empty reduction (sum 0, prod 1, max -inf, min inf).

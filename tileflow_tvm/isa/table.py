@@ -229,10 +229,15 @@ def _clear(layout: _Layout) -> list[Field]:
     ]
 
 
+UNIT = Field("unit", 126, 2, Kind.UINT, "which engine of its kind", default=0)
+"""Of every engine instruction."""
+
+
 def _engine_insn(
     mnemonic: str, opcode: int, engine: Engine, operands: Iterable[Field], does: str
 ) -> Insn:
-    return Insn(mnemonic, opcode, engine, (*operands, *_semaphores(_Layout(OPCODE_BITS))), does)
+    semaphores = _semaphores(_Layout(OPCODE_BITS))
+    return Insn(mnemonic, opcode, engine, (*operands, *semaphores, UNIT), does)
 
 
 OPERANDS_LO = OPCODE_BITS + 4 * 6

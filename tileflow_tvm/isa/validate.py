@@ -415,8 +415,23 @@ def _combination(program: Program, insn: Instruction) -> Iterator[tuple[str, str
             if not immediate and values[side] == NO_REGISTER:
                 hint = f"give {side} an address generator, or say {side[0]}mode=imm"
                 yield side, f"{side} is missing", hint
+    if "unit" in values:
+        yield from _unit(program, insn)
     if "tensor" in values:
         yield from _transfer(program, insn)
+
+
+def _unit(program: Program, insn: Instruction) -> Iterator[tuple[str, str, str]]:
+    kind = program.isa.by_mnemonic[insn.mnemonic].engine.value
+    unit, count = insn.operands["unit"], program.machine.engines_of(kind)
+    if unit >= count:
+        what = f"unit is {unit}, but {program.machine.name} has {kind}_engines = {count}"
+        yield "unit", what, f"unit is {units(count)} here"
+
+
+def units(count: int) -> str:
+    """Which units there are of `count` engines of a kind."""
+    return "0" if count == 1 else f"in 0..{count - 1}"
 
 
 def _transfer(program: Program, insn: Instruction) -> Iterator[tuple[str, str, str]]:

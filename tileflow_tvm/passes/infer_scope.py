@@ -23,6 +23,7 @@ from tileflow_tvm.frontend.tile_ir import (
 )
 from tileflow_tvm.frontend.tree import substitute_buffers
 from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.isa.validate import units
 from tileflow_tvm.passes.block_shapes import (
     Axes,
     Labels,
@@ -116,6 +117,7 @@ class _Walker:
     # Operations.
 
     def _op(self, op: Op, state: State) -> Op:
+        self._check_unit(op)
         if op.name == "nop":
             return op
         op = _resolved(op)
@@ -134,6 +136,17 @@ class _Walker:
         else:
             self._written(op, axes.dst, clips, state)
         return op
+
+    def _check_unit(self, op: Op) -> None:
+        engine = op.engine or OPS[op.name].engine
+        if engine is None or op.unit < (count := self.machine.engines_of(engine.value)):
+            return
+        raise KernelError(
+            f"unit={op.unit} of T.tf.{op.name}, but {self.machine.name} has "
+            f"{engine.value}_engines = {count}",
+            loc=op.loc,
+            hint=f"unit is {units(count)} here",
+        )
 
     def _check_place(self, region: Region, op: Op) -> None:
         """On chip, nothing is clipped: a region lies inside its buffer, at whole tiles."""

@@ -74,6 +74,7 @@ class OperandForms:
         fields: dict[str, int | float | str | Key] = {}
         for side, numbers in (("wait", op.waits), ("post", op.posts)):
             fields |= {f"{side}{at}": number for at, number in enumerate(numbers)}
+        fields["unit"] = op.unit
         if op.name == "nop":
             assert op.engine is not None
             return {"mnemonic": f"{op.engine.value}.nop", **fields}

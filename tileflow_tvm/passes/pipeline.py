@@ -14,6 +14,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Program,
     Semaphore,
     Stmt,
+    Unit,
 )
 from tileflow_tvm.frontend.tree import buffers_used
 from tileflow_tvm.isa.machine import Machine
@@ -29,7 +30,9 @@ def pipeline(program: Program, machine: Machine) -> Program:
 
     A *resource* is a set of buffers that overlap in memory. Its uses form a chain in program
     order, and each change of engine along the chain is a *hand-over*: the engine that leaves
-    posts, the one that comes waits. Inside a loop the chain closes into a ring: the last user of
+    posts, the one that comes waits. Several EXECs that read one after the other are one link of
+    the chain: each takes over from the link before it and hands over to the one behind it, and
+    none waits for another. Inside a loop the chain closes into a ring: the last user of
     iteration i hands over to the first user of iteration i + slots, with `slots` tokens there
     from the start. Where a whole loop leaves or comes, a nop after or before it does so.
 
@@ -52,8 +55,8 @@ class _HandOver:
     """`poster` posts after child `after` of a block, `waiter` waits before child `before`;
     `count` tokens are there from the start (0 where the post comes first in program order)."""
 
-    poster: Engine
-    waiter: Engine
+    poster: Unit
+    waiter: Unit
     after: int
     before: int
     count: int = 0
@@ -70,11 +73,32 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Use:
-    """Child `index` of a block uses a resource, from engine `first` to engine `last`."""
+    """How a child of a block uses a resource: the engines `first` begin, the engines `last` end.
+    Where EXECs do nothing but `read`, these are the same ones, in no order."""
 
-    index: int
-    first: Engine
-    last: Engine
+    first: tuple[Unit, ...]
+    last: tuple[Unit, ...]
+    read: bool
+
+
+@dataclass
+class _Link:
+    """Part of a chain: the child at which each engine comes, and the one at which it leaves."""
+
+    comes: dict[Unit, int]
+    leaves: dict[Unit, int]
+    read: bool
+
+    def extend(self, index: int, use: _Use) -> None:
+        self.comes = dict.fromkeys(use.first, index) | self.comes
+        self.leaves |= dict.fromkeys(use.last, index)
+
+    def hand_over(self, other: _Link, count: int = 0) -> Iterator[_HandOver]:
+        """From each engine here to each engine there."""
+        for poster, after in self.leaves.items():
+            for waiter, before in other.comes.items():
+                if poster != waiter:
+                    yield _HandOver(poster, waiter, after, before, count)
 
 
 @dataclass
@@ -82,7 +106,8 @@ class _Builder:
     """Finds the hand-overs of each block, innermost first."""
 
     resources: list[Resource]
-    uses: dict[tuple[int, int], tuple[Engine, Engine]] = field(default_factory=dict)
+    uses: dict[tuple[int, int], _Use] = field(default_factory=dict)
+    """Of resources by loops."""
     closed: set[tuple[int, int]] = field(default_factory=set)
     """(resource, loop) whose ring is closed: tokens stay behind for the next time it runs."""
 
@@ -97,50 +122,68 @@ class _Builder:
                 children.append(stmt)
         handovers: list[_HandOver] = []
         for number, resource in enumerate(self.resources):
-            chain = list(self._chain(number, resource, body))
-            if chain:
-                handovers += _along(chain, body)
+            uses = dict(self._uses(number, resource, body))
+            if uses:
+                chain = _links(uses)
+                for here, there in itertools.pairwise(chain):
+                    handovers += here.hand_over(there)
+                handovers += _past_empty_loops(uses, body)
                 if loop:
-                    self.uses[number, id(loop)] = (chain[0].first, chain[-1].last)
-                    handovers += self._around(number, chain, loop)
+                    first, last = tuple(chain[0].comes), tuple(chain[-1].leaves)
+                    read = len(chain) == 1 and chain[0].read
+                    self.uses[number, id(loop)] = _Use(first, last, read)
+                    handovers += self._around(number, uses, chain, loop)
         return children, _merge(handovers)
 
-    def _around(self, number: int, chain: list[_Use], loop: Loop) -> Iterator[_HandOver]:
-        """The hand-over from the last use of an iteration to the first use of a later one;
+    def _around(
+        self, number: int, uses: dict[int, _Use], chain: list[_Link], loop: Loop
+    ) -> Iterator[_HandOver]:
+        """The hand-over from the last link of an iteration to the first one of a later iteration;
         none where the only user is an inner loop that keeps its own ring closed."""
-        first, last = chain[0], chain[-1]
-        child = loop.body[first.index]
-        if len(chain) == 1 and (number, id(child)) in self.closed:
+        child = loop.body[next(iter(uses))]
+        if len(uses) == 1 and (number, id(child)) in self.closed:
             self.closed.add((number, id(loop)))
             return
         resource = self.resources[number]
-        if first.first is last.last or iterations_are_disjoint(resource, loop):
+        only_read = len(chain) == 1 and chain[0].read
+        around = list(chain[-1].hand_over(chain[0], resource.slots_in(loop)))
+        if only_read or not around or iterations_are_disjoint(resource, loop):
             return
         self.closed.add((number, id(loop)))
-        slots = resource.slots_in(loop)
-        yield _HandOver(last.last, first.first, last.index, first.index, slots)
+        yield from around
 
-    def _chain(self, number: int, resource: Resource, body: tuple[Stmt, ...]) -> Iterator[_Use]:
+    def _uses(
+        self, number: int, resource: Resource, body: tuple[Stmt, ...]
+    ) -> Iterator[tuple[int, _Use]]:
+        """The children of a block that use a resource."""
         for index, stmt in enumerate(body):
             if resource.buffers.isdisjoint(buffers_used(stmt)):
                 continue
             if isinstance(stmt, Op):
-                assert stmt.engine is not None
-                yield _Use(index, stmt.engine, stmt.engine)
+                written = stmt.dst is not None and stmt.dst.buffer in resource.buffers
+                unit = (stmt.runs_on,)
+                yield index, _Use(unit, unit, stmt.engine is Engine.EXEC and not written)
             elif isinstance(stmt, Loop):
-                yield _Use(index, *self.uses[number, id(stmt)])
+                yield index, self.uses[number, id(stmt)]
 
 
-def _along(chain: list[_Use], body: tuple[Stmt, ...]) -> Iterator[_HandOver]:
-    """The hand-overs from each use to the next one of the block."""
-    for here, there in itertools.pairwise(chain):
-        if here.last is not there.first:
-            yield _HandOver(here.last, there.first, here.index, there.index)
-    for use in chain:
-        stmt = body[use.index]
-        if isinstance(stmt, Loop) and not stmt.extent.is_const and use.first is not use.last:
-            # A loop without an iteration hands nothing over inside; do so behind it.
-            yield _HandOver(use.first, use.last, use.index, use.index + 1)
+def _links(uses: dict[int, _Use]) -> list[_Link]:
+    """The chain of `uses`: what EXECs read one after the other in one link."""
+    chain: list[_Link] = []
+    for index, use in uses.items():
+        if not (chain and chain[-1].read and use.read):
+            chain.append(_Link({}, {}, use.read))
+        chain[-1].extend(index, use)
+    return chain
+
+
+def _past_empty_loops(uses: dict[int, _Use], body: tuple[Stmt, ...]) -> Iterator[_HandOver]:
+    """A loop without an iteration hands nothing over inside: that is done behind it."""
+    for index, use in uses.items():
+        stmt = body[index]
+        if isinstance(stmt, Loop) and not stmt.extent.is_const and not use.read:
+            pairs = itertools.product(use.first, use.last)
+            yield from (_HandOver(a, b, index, index + 1) for a, b in pairs if a != b)
 
 
 def _merge(handovers: list[_HandOver]) -> list[_HandOver]:
@@ -213,7 +256,7 @@ class _Semaphores:
     def _exhausted(self) -> KernelError:
         channels: dict[tuple[str, str], int] = defaultdict(int)
         for semaphore in self.numbers:
-            channels[semaphore.poster.value, semaphore.waiter.value] += 1
+            channels[str(semaphore.poster), str(semaphore.waiter)] += 1
         return KernelError(
             f"the kernel needs more than the machine's {self.machine.semaphores} semaphores",
             notes=tuple(f"{a} -> {b}: {n}" for (a, b), n in sorted(channels.items())),
@@ -223,8 +266,8 @@ class _Semaphores:
 
 def _write(children: list[Stmt], numbered: list[tuple[_HandOver, int]]) -> tuple[Stmt, ...]:
     """`children` with the waits and posts on them, and nops where they do not fit."""
-    waits: dict[int, list[tuple[Engine, int]]] = defaultdict(list)
-    posts: dict[int, list[tuple[Engine, int]]] = defaultdict(list)
+    waits: dict[int, list[tuple[Unit, int]]] = defaultdict(list)
+    posts: dict[int, list[tuple[Unit, int]]] = defaultdict(list)
     for handover, number in numbered:
         posts[handover.after].append((handover.poster, number))
         waits[handover.before].append((handover.waiter, number))
@@ -237,8 +280,8 @@ def _write(children: list[Stmt], numbered: list[tuple[_HandOver, int]]) -> tuple
         stmt = children[index]
         after = posts[index]
         if isinstance(stmt, Op):
-            mine, before = _split(before, stmt.engine)
-            own, after = _split(after, stmt.engine)
+            mine, before = _split(before, stmt.runs_on)
+            own, after = _split(after, stmt.runs_on)
             stmt = replace(stmt, waits=mine, posts=own)
         body += _nops(before, "waits")
         body.append(stmt)
@@ -247,17 +290,17 @@ def _write(children: list[Stmt], numbered: list[tuple[_HandOver, int]]) -> tuple
 
 
 def _split(
-    tokens: list[tuple[Engine, int]], engine: Engine | None
-) -> tuple[tuple[int, ...], list[tuple[Engine, int]]]:
-    """The tokens that fit on an operation of `engine`, and those that need a nop."""
-    own = [number for who, number in tokens if who is engine][:SLOTS_PER_INSTRUCTION]
-    rest = [(who, number) for who, number in tokens if who is not engine or number not in own]
+    tokens: list[tuple[Unit, int]], unit: Unit
+) -> tuple[tuple[int, ...], list[tuple[Unit, int]]]:
+    """The tokens that fit on an operation of `unit`, and those that need a nop."""
+    own = [number for who, number in tokens if who == unit][:SLOTS_PER_INSTRUCTION]
+    rest = [(who, number) for who, number in tokens if who != unit or number not in own]
     return tuple(own), rest
 
 
-def _nops(tokens: list[tuple[Engine, int]], side: str) -> Iterator[Op]:
-    for engine in dict.fromkeys(who for who, _ in tokens):
-        numbers = [number for who, number in tokens if who is engine]
+def _nops(tokens: list[tuple[Unit, int]], side: str) -> Iterator[Op]:
+    for unit in dict.fromkeys(who for who, _ in tokens):
+        numbers = [number for who, number in tokens if who == unit]
         for at in range(0, len(numbers), SLOTS_PER_INSTRUCTION):
             pair = tuple(numbers[at : at + SLOTS_PER_INSTRUCTION])
-            yield Op("nop", engine=engine, **{side: pair})
+            yield Op("nop", engine=unit.engine, unit=unit.number, **{side: pair})

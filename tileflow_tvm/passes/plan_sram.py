@@ -145,7 +145,7 @@ def _deepest_ring(buffer: Buffer, loops: tuple[Loop, ...]) -> int:
     iterations cannot be counted by an affine form (an inner loop of variable length)."""
     ops = [op for op in walk(loops[-1].body) if isinstance(op, Op)]
     users = [op for op in ops if any(region.buffer is buffer for region in op.regions)]
-    if len({op.engine for op in users}) < 2:
+    if len({(op.engine, op.unit) for op in users}) < 2:
         return 1
     if any(not loop.extent.is_const for loop in loops[1:]):
         return 1

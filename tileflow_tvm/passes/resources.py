@@ -15,11 +15,11 @@ from tileflow_tvm.frontend.tile_ir import (
     Program,
     Region,
     Stmt,
+    Unit,
     walk,
 )
 from tileflow_tvm.frontend.tree import buffers_used
 from tileflow_tvm.isa.machine import Machine
-from tileflow_tvm.isa.table import Engine
 from tileflow_tvm.passes.plan_sram import bytes_of
 
 
@@ -49,12 +49,11 @@ def _allocated_below(loop: Loop, buffer: Buffer) -> bool:
 
 def find_resources(program: Program, machine: Machine) -> list[Resource]:
     """The resources of `program`, each as few buffers as overlap allows."""
-    engines: dict[Buffer, set[Engine]] = {}
+    engines: dict[Buffer, set[Unit]] = {}
     written: set[Buffer] = set()
     for op in program.ops:
-        assert op.engine is not None
         for region in op.regions:
-            engines.setdefault(region.buffer, set()).add(op.engine)
+            engines.setdefault(region.buffer, set()).add(op.runs_on)
         if op.dst:
             written.add(op.dst.buffer)
     found = []
