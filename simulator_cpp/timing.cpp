@@ -90,6 +90,9 @@ class Timer {
       for (const std::uint8_t sem : op.waits) has_waiter_[sem] = true;
     }
     has_waiter_[kNone] = false;
+    for (std::size_t sem = 0; sem < initial_.size(); ++sem) {
+      starts_with_tokens_[sem] = initial_[sem] > 0;
+    }
   }
 
   TimingReport run(const Poll& poll) {
@@ -156,21 +159,19 @@ class Timer {
     wait_for(demand_.array ? engine.ready_for_gemm : engine.ready);
     const bool crowded = moves && wait_for(engine.finished.oldest());
     if (crowded) engine.waits(Wait::kLatency, latest->at);
-    isa::Engine poster{};
-    bool starved = false;
+    std::uint8_t starved_of = kNone;
     for (const std::uint8_t sem : op.waits) {
       if (sem == kNone) continue;
       if (initial_[sem] > 0) {
         --initial_[sem];
       } else if (wait_for(tokens_[sem].pop())) {
-        poster = poster_[sem];
-        starved = true;
+        starved_of = sem;
       }
     }
     Moment& start = engine.left_queue.push(*latest);
-    if (starved) {
-      engine.waits(wait_for_kind(poster), start.at);
-      if (poster > op.engine) ++start.path.slot;
+    if (starved_of != kNone) {
+      engine.waits(wait_for_kind(poster_[starved_of]), start.at);
+      if (starts_with_tokens_[starved_of]) ++start.path.slot;
     } else if (crowded) {
       ++start.path.outstanding;
     }
@@ -287,7 +288,7 @@ class Timer {
   Sink& sink_;
   std::array<std::uint32_t, 64> initial_;
   std::array<isa::Engine, 64> poster_{};
-  std::array<bool, 64> has_waiter_{};
+  std::array<bool, 64> has_waiter_{}, starts_with_tokens_{};
   std::array<Fifo<Moment>, 64> tokens_;
   Moment sequencer_;
   Moment dram_;  // its time is given away up to here

@@ -32,7 +32,7 @@ struct Path {
   std::array<std::int64_t, kSpentNames.size()> cycles{};
   // How often it was a wait for room, not for something to be done.
   std::int64_t queue = 0;        // in an engine's queue
-  std::int64_t slot = 0;         // for a token that goes back: from EXEC to LOAD, from STORE
+  std::int64_t slot = 0;         // of a ring: for a semaphore that starts with tokens
   std::int64_t outstanding = 0;  // among the transfers under way
 };
 

@@ -226,3 +226,49 @@ class TestBadInputs:
         assert "defect of the compiler: report it with the kernel and what --dump-passes" in shown
         assert main(["run", "affine.bin", "--in", "x.npy", "--no-verify",
                      "--engine", "sequential"]) == 0  # fmt: skip
+
+
+class TestTimingOnly:
+    def test_needs_no_arrays(self, capsys):
+        assert main(["run", "affine.bin", "--timing-only"]) == 0
+        shown = capsys.readouterr().out
+        for word in ("cycles", "least possible", "critical path", "latency", "sequencer"):
+            assert word in shown
+        # By hand: three registers and the load are issued at 4; set-up, latency, 160 bytes in 3
+        # bursts and 3 cycles; relay 1; 8 + 1; relay 1; set-up, 3 cycles, latency.
+        assert f"{4 + 8 + 100 + 3 + 1 + 9 + 1 + 8 + 3 + 100}" in shown
+        assert "DRAM's latency takes" in shown.splitlines()[-1]
+
+    @pytest.mark.usefixtures("x")
+    def test_json_has_the_figures_of_a_run(self, capsys):
+        assert main(["run", "affine.bin", "--timing-only", "--json"]) == 0
+        alone = json.loads(capsys.readouterr().out)
+        assert main(["run", "affine.bin", "--in", "x.npy", "--json"]) == 0
+        stats = json.loads(capsys.readouterr().out)["stats"]
+        assert (alone["program"], alone["machine"]) == ("affine", "tileflow")
+        assert alone["timing"] == stats["timing"]
+        assert alone["timing"]["cycles"] == stats["cycles"] == 237
+
+    @pytest.mark.usefixtures("x")
+    def test_a_run_shows_cycles_unless_it_was_not_verified(self, capsys):
+        assert main(["run", "affine.bin", "--in", "x.npy"]) == 0
+        assert "cycles of the machine" in capsys.readouterr().out
+        assert main(["run", "affine.bin", "--in", "x.npy", "--no-verify"]) == 0
+        assert "cycles of the machine" not in capsys.readouterr().out
+
+    @pytest.mark.usefixtures("x")
+    def test_takes_no_arrays(self, capsys):
+        shown = failure(capsys, "--timing-only", "--in", "x.npy", "--no-verify")
+        assert "--timing-only computes no values: --in, --no-verify cannot be given" in shown
+
+    def test_a_program_that_is_not_synchronised_is_refused(self, capsys):
+        program = affine_program()
+        insns = tuple(
+            replace(step, operands={**step.operands, "wait0": 63}) if step.mnemonic == "store"
+            else step
+            for step in program.insns
+        )  # fmt: skip
+        Path("affine.bin").write_bytes(to_bytes(replace(program, insns=insns)))
+        shown = failure(capsys, "--timing-only")
+        assert "no semaphore orders the two" in shown
+        assert "affine.py:3:5" in shown

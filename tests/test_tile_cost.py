@@ -62,8 +62,9 @@ def test_time_is_that_of_the_busier_engine():
 
 def test_padding_counts_in_gemm():
     machine = Machine()
-    assert gemm_cycles(1, 1, 1, machine) == gemm_cycles(32, 32, 32, machine) == 32 + 32
-    assert gemm_cycles(33, 32, 32, machine) == 64 + 32
+    assert gemm_cycles(1, 1, 1, machine) == gemm_cycles(1, 32, 32, machine) == 1 + 64
+    assert gemm_cycles(33, 32, 32, machine) == 33 + 64
+    assert gemm_cycles(33, 33, 32, machine) == 2 * 33 + 64
 
 
 def test_blocks_that_live_one_after_the_other_share_room():

@@ -202,6 +202,8 @@ _WASTEFUL = 1.5
 def advice(timing: Timing) -> str:
     """One sentence from the critical path: the work that fills it; or, where no work does, what
     there was no room for."""
+    if not timing.cycles:
+        return "The program takes no time."
     path = timing.critical_path
     in_exec = sum(path[part] for part in _EXEC)
     top = max(path, key=lambda part: path[part])

@@ -42,7 +42,7 @@ class Cost:
     transfers: int = 0
     """Loads and stores."""
     exec_cycles: int = 0
-    """Padding to whole tiles counted."""
+    """Padding to whole tiles counted, and what an instruction costs on top of its work."""
     exposed: int = 0
     """Words moved while EXEC has nothing to do: the first blocks in, the last ones out."""
 
@@ -55,10 +55,12 @@ class Cost:
         )
 
     def cycles(self, machine: Machine, *, overlapped: bool) -> int:
-        """Time for all of it. Latencies overlap as far as the queues are deep. Transfers and
-        EXEC overlap where blocks have two slots, but for the first blocks in and the last out."""
-        dma = words_cycles(self.words, machine)
-        dma += self.transfers * machine.dram_latency_cycles // machine.queue_depth
+        """Time for all of it (doc/timing.md). Set-ups and latencies overlap as far as transfers may
+        be under way. Transfers and EXEC overlap where blocks have two slots, but for the first
+        blocks in and the last out."""
+        under_way = min(machine.dma_outstanding, machine.queue_depth)
+        ahead = machine.dma_setup_cycles + machine.dram_latency_cycles
+        dma = words_cycles(self.words, machine) + self.transfers * ahead // under_way
         if not overlapped:
             return dma + self.exec_cycles
         alone = self.exec_cycles * self.exposed // max(1, self.words)
@@ -71,20 +73,19 @@ def words_cycles(words: int, machine: Machine) -> int:
 
 
 def gemm_cycles(m: int, n: int, k: int, machine: Machine) -> int:
-    """One exec.gemm: whole tiles, and a tile's edge to fill and drain the array."""
-    return padded(m, machine) * padded(n, machine) * padded(
-        k, machine
-    ) // machine.macs_per_cycle + issue_cycles(machine)
+    """One exec.gemm: m rows through each tile of its right operand."""
+    work = m * padded(n, machine) * padded(k, machine)
+    return -(-work // machine.macs_per_cycle) + gemm_overhead(machine)
+
+
+def gemm_overhead(machine: Machine) -> int:
+    """What every exec.gemm costs on top of its work."""
+    return machine.mac_fill_cycles + machine.mac_drain_cycles
 
 
 def vector_cycles(elements: int, machine: Machine) -> int:
     """One of the other EXEC instructions."""
-    return -(-elements // machine.vector_lanes) + issue_cycles(machine)
-
-
-def issue_cycles(machine: Machine) -> int:
-    """What every EXEC instruction costs on top of its work."""
-    return machine.tile
+    return -(-elements // machine.vector_lanes) + machine.vector_startup_cycles
 
 
 def padded(extent: int, machine: Machine) -> int:

@@ -12,7 +12,7 @@ from tileflow_tvm.passes.cost import (
     balanced,
     block_bytes,
     gemm_cycles,
-    issue_cycles,
+    gemm_overhead,
     padded,
 )
 
@@ -205,7 +205,7 @@ def gemm_cost(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int) ->
         words=traffic(needs, plan),
         transfers=loads + stores,
         exec_cycles=gemm_cycles(needs.m, needs.n, needs.k, machine)
-        + (count - 1) * issue_cycles(machine),
+        + (count - 1) * gemm_overhead(machine),
         exposed=(plan.own + plan.strip) * plan.k + plan.own * plan.strip
         + _waits(needs, plan, machine, slots, blocks),
     )  # fmt: skip
