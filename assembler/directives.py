@@ -24,7 +24,7 @@ from tileflow_tvm.isa.program import (
     TensorSpec,
     contiguous,
 )
-from tileflow_tvm.isa.table import DTYPES, TILEFLOW, Isa
+from tileflow_tvm.isa.table import DTYPES, ITEM_BYTES, TILEFLOW, Isa
 
 from .cursor import Cursor
 from .lexer import Line, Tok
@@ -169,7 +169,7 @@ def _const(draft: Draft, cursor: Cursor) -> None:
     data = bytearray()
     cursor.skip_lines(opening)
     while not cursor.accept("}"):
-        data += _hex(cursor) if as_hex else _number(cursor)
+        data += _hex(cursor) if as_hex else _number(cursor, dtype)
         cursor.accept(",")
         cursor.skip_lines(opening)
     draft.constants.append(Constant(name, bytes(data), dtype))
@@ -184,8 +184,22 @@ def _hex(cursor: Cursor) -> bytes:
         raise cursor.error("these are not bytes in hex", token) from None
 
 
-def _number(cursor: Cursor) -> bytes:
-    return f32_operand(cursor).to_bytes(4, "little")
+def _number(cursor: Cursor, dtype: str) -> bytes:
+    """An element: integers as such, bf16 as a float32 that has its lower half zero."""
+    token = cursor.token
+    size = ITEM_BYTES[dtype]
+    if dtype in ("f32", "bf16"):
+        bits = f32_operand(cursor)
+        if bits & ((1 << 8 * (4 - size)) - 1):
+            what = f"{token.shown()} is no value of {dtype}"
+            raise cursor.error(what, token, "write one that it has exactly, or its bytes: hex")
+        return bits.to_bytes(4, "little")[4 - size :]
+    value = cursor.integer("a number")
+    most = 1 << (8 * size - 1)
+    if not -most <= value < most:
+        hint = f"it has {-most}..{most - 1}"
+        raise cursor.error(f"{token.shown()} is no value of {dtype}", token, hint)
+    return value.to_bytes(size, "little", signed=True)
 
 
 def f32_operand(cursor: Cursor) -> int:

@@ -20,7 +20,14 @@ from tileflow_tvm.isa.program import (
     TensorSpec,
     contiguous,
 )
-from tileflow_tvm.isa.table import CLEAR_MODES, NO_REGISTER, SCALAR_SOURCE, Field, Kind
+from tileflow_tvm.isa.table import (
+    CLEAR_MODES,
+    ITEM_BYTES,
+    NO_REGISTER,
+    SCALAR_SOURCE,
+    Field,
+    Kind,
+)
 
 from .syntax import (
     NONE,
@@ -197,16 +204,24 @@ def _name(name: str) -> str:
 def _constant(constant: Constant) -> Iterator[str]:
     data = constant.data
     head = f".const {_name(constant.name)} {constant.dtype}"
-    if len(data) <= 4 * _MOST_DECIMALS:
-        bits = [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
+    size = ITEM_BYTES[constant.dtype]
+    if len(data) <= size * _MOST_DECIMALS:
+        numbers = [_number(data[i : i + size], constant.dtype) for i in range(0, len(data), size)]
         yield f"{head} {{"
-        for first in range(0, len(bits), 8):
-            yield _INDENT + ", ".join(map(f32_text, bits[first : first + 8]))
+        for first in range(0, len(numbers), 8):
+            yield _INDENT + ", ".join(numbers[first : first + 8])
     else:
         yield f"{head} hex {{"
         for first in range(0, len(data), _HEX_LINE_BYTES):
             yield f'{_INDENT}"{data[first : first + _HEX_LINE_BYTES].hex()}"'
     yield "}"
+
+
+def _number(element: bytes, dtype: str) -> str:
+    """An element as `.const` takes it: bf16 as the float32 of which it is the upper half."""
+    if dtype in ("f32", "bf16"):
+        return f32_text(int.from_bytes(bytes(4 - len(element)) + element, "little"))
+    return str(int.from_bytes(element, "little", signed=True))
 
 
 def _box(access: AccessPattern) -> str:

@@ -22,7 +22,15 @@ from rich.progress import track
 from rich.table import Table
 
 from tileflow_tvm._sim import kernels
-from tileflow_tvm.isa.table import BINARY_FUNCS, OPERAND_MODES, REDUCE_FUNCS, UNARY_FUNCS
+from tileflow_tvm.isa.program import ArgSpec, Role
+from tileflow_tvm.isa.table import (
+    BINARY_FUNCS,
+    GEMM_DTYPES,
+    OPERAND_MODES,
+    REDUCE_FUNCS,
+    UNARY_FUNCS,
+)
+from tileflow_tvm.sim import DTYPES, draw
 
 TILE = 32
 GEMM = (128, 128, 128)
@@ -59,8 +67,8 @@ class Measured:
     ratio: float
 
 
-def noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape, dtype=np.float32)
+def noise(rng: np.random.Generator, size: int, dtype: str = "f32") -> np.ndarray:
+    return draw(rng, ArgSpec("", (size,), Role.IN, dtype))
 
 
 def median_seconds(contenders: dict[str, Call], rounds: int) -> dict[str, float]:
@@ -92,35 +100,42 @@ def each(call: Callable[[], object]) -> Call:
     return run
 
 
-def copy_of(floats: int) -> Call:
-    """A copy of so many floats; it reads and writes them."""
-    src, dst = np.ones(floats, np.float32), np.empty(floats, np.float32)
+def copy_of(size: int) -> Call:
+    """A copy of so many bytes; it reads and writes them."""
+    src, dst = np.ones(size, np.uint8), np.empty(size, np.uint8)
     return each(lambda: np.copyto(dst, src))
 
 
-def measure_gemm(level: str, rounds: int) -> list[tuple[str, float, float, str, str, float]]:
+def measure_gemm(
+    level: str, dtype: str, rounds: int
+) -> list[tuple[str, float, float, str, str, float]]:
+    """Of narrow types too next to the peak of float32."""
     rng = np.random.default_rng(1)
     m, n, k = GEMM
-    lhs, rhs, dst = (noise(rng, size) for size in (m * k, k * n, m * n))
+    lhs, rhs = noise(rng, m * k, dtype), noise(rng, k * n, dtype)
+    dst = noise(rng, m * n, GEMM_DTYPES[dtype])
     tiles = [side // TILE for side in (n, k, n)]
 
     def run(count: int) -> None:
         kernels.gemm(level, (dst, tiles[0]), (lhs, tiles[1]), (rhs, tiles[2]), m, n, k,
-                     clear=True, repeats=count)  # fmt: skip
+                     clear=True, repeats=count, dtype=dtype)  # fmt: skip
 
     before = kernels.fma_peak(level)
     seconds = median_seconds({"it": run}, rounds)["it"]
     peak = max(before, kernels.fma_peak(level))
     rate = 2 * m * n * k / seconds / 1e9
-    return [(f"{m}x{n}x{k}", seconds, rate, "GFLOP/s", "fma peak", rate / peak if peak else 0.0)]
+    unit = "GOP/s" if dtype == "i8" else "GFLOP/s"
+    return [(f"{m}x{n}x{k}", seconds, rate, unit, "fma peak", rate / peak if peak else 0.0)]
 
 
 def streaming(
-    what: str, call: Call, floats: int, rounds: int
+    what: str, call: Call, elements: int, rounds: int, item: float = 4
 ) -> tuple[str, float, float, str, str, float]:
-    """A kernel that touches `floats` in all, next to a copy that touches as many."""
-    seconds = median_seconds({"it": call, "copy": copy_of(floats // 2)}, rounds)
-    rate = 4 * floats / seconds["it"] / 1e9
+    """A kernel that touches so many `elements` in all, of `item` bytes, next to a copy that touches
+    as many bytes."""
+    size = int(elements * item)
+    seconds = median_seconds({"it": call, "copy": copy_of(size // 2)}, rounds)
+    rate = size / seconds["it"] / 1e9
     return what, seconds["it"], rate, "GB/s", "copy", seconds["copy"] / seconds["it"]
 
 
@@ -175,24 +190,37 @@ def measure_reduce(level: str, function: str, rounds: int) -> list[tuple]:
     return rows
 
 
-def measure_fill(level: str, rounds: int) -> list[tuple]:
-    dst = np.empty(ROWS * COLS, np.float32)
+def measure_fill(level: str, dtype: str, rounds: int) -> list[tuple]:
+    dst = np.empty(ROWS * COLS, DTYPES[dtype])
 
     def run(count: int) -> None:
-        kernels.fill(level, (dst, COLS // TILE), ROWS, COLS, repeats=count)
+        kernels.fill(level, (dst, COLS // TILE), ROWS, COLS, repeats=count, dtype=dtype)
 
-    return [streaming(f"{ROWS}x{COLS}", run, ROWS * COLS, rounds)]
+    return [streaming(f"{ROWS}x{COLS}", run, ROWS * COLS, rounds, dst.itemsize)]
 
 
-def measure_transpose(level: str, rounds: int) -> list[tuple]:
+def measure_transpose(level: str, dtype: str, rounds: int) -> list[tuple]:
     rng = np.random.default_rng(5)
-    src, dst = noise(rng, ROWS * COLS), noise(rng, ROWS * COLS)
+    src, dst = noise(rng, ROWS * COLS, dtype), noise(rng, ROWS * COLS, dtype)
 
     def run(count: int) -> None:
         kernels.transpose(level, (dst, ROWS // TILE), (src, COLS // TILE), ROWS, COLS,
-                          repeats=count)  # fmt: skip
+                          repeats=count, dtype=dtype)  # fmt: skip
 
-    return [streaming(f"{ROWS}x{COLS}", run, 2 * ROWS * COLS, rounds)]
+    return [streaming(f"{ROWS}x{COLS}", run, 2 * ROWS * COLS, rounds, src.itemsize)]
+
+
+def measure_cast(level: str, src_dtype: str, dst_dtype: str, rounds: int) -> list[tuple]:
+    rng = np.random.default_rng(7)
+    src, dst = noise(rng, ROWS * COLS, src_dtype), noise(rng, ROWS * COLS, dst_dtype)
+    pitch = COLS // TILE
+
+    def run(count: int) -> None:
+        kernels.cast(level, (dst, pitch), (src, pitch), ROWS, COLS, src_dtype, dst_dtype,
+                     repeats=count)  # fmt: skip
+
+    item = (src.itemsize + dst.itemsize) / 2
+    return [streaming(f"{ROWS}x{COLS}", run, 2 * ROWS * COLS, rounds, item)]
 
 
 BOXES = {
@@ -202,34 +230,35 @@ BOXES = {
 }
 
 
-def measure_dma(level: str, operation: str, rounds: int) -> list[tuple]:
+def measure_dma(level: str, operation: str, dtype: str, rounds: int) -> list[tuple]:
     """Boxes of a tensor that lies in a cache, next to a copy of the same bytes."""
     rng = np.random.default_rng(6)
-    memory, sram = noise(rng, TENSOR * TENSOR), noise(rng, ROWS * COLS)
+    memory, sram = noise(rng, TENSOR * TENSOR, dtype), noise(rng, ROWS * COLS, dtype)
     call = getattr(kernels, operation)
     rows = []
     for what, box in BOXES.items():
 
         def run(count: int, box: tuple = box) -> None:
             call(level, (sram, COLS // TILE), TILE, memory, 0, [TENSOR, TENSOR], [TENSOR, 1],
-                 [8, 16], list(box), repeats=count)  # fmt: skip
+                 [8, 16], list(box), repeats=count, dtype=dtype)  # fmt: skip
 
-        rows.append(streaming(what, run, 2 * ROWS * COLS, rounds))
+        rows.append(streaming(what, run, 2 * ROWS * COLS, rounds, memory.itemsize))
     return rows
 
 
 def measure(row: tuple[str, str, str, str], rounds: int) -> list[Measured]:
     """All figures of one row of the registry."""
-    operation, function, _, level = row
+    operation, function, dtype, level = row
     found = {
-        "exec.gemm": lambda: measure_gemm(level, rounds),
+        "exec.gemm": lambda: measure_gemm(level, dtype, rounds),
         "exec.unary": lambda: measure_unary(level, function, rounds),
         "exec.binary": lambda: measure_binary(level, function, rounds),
         "exec.reduce": lambda: measure_reduce(level, function, rounds),
-        "exec.fill": lambda: measure_fill(level, rounds),
-        "exec.transpose": lambda: measure_transpose(level, rounds),
-        "load": lambda: measure_dma(level, "load", rounds),
-        "store": lambda: measure_dma(level, "store", rounds),
+        "exec.fill": lambda: measure_fill(level, dtype, rounds),
+        "exec.transpose": lambda: measure_transpose(level, dtype, rounds),
+        "exec.cast": lambda: measure_cast(level, dtype, function, rounds),
+        "load": lambda: measure_dma(level, "load", dtype, rounds),
+        "store": lambda: measure_dma(level, "store", dtype, rounds),
     }[operation]()
     return [Measured(*row, *values) for values in found]
 

@@ -74,23 +74,42 @@ void raise_fault(const py::handle& type, const Fault& fault) {
   throw Fault(FaultKind::kCall, "'" + arg.name + "' " + what);
 }
 
-float* memory_of(const Argument& arg, const py::handle& object) {
-  if (!py::isinstance<py::array_t<float>>(object)) bad_call(arg, "is to be a float32 array");
+// Whether `object` is an array of this element type, in the host's byte order.
+bool holds(const py::handle& object, isa::DType dtype) {
+  switch (dtype) {
+    case isa::DType::kF32: return py::isinstance<py::array_t<float>>(object);
+    case isa::DType::kI8: return py::isinstance<py::array_t<std::int8_t>>(object);
+    case isa::DType::kI32: return py::isinstance<py::array_t<std::int32_t>>(object);
+    case isa::DType::kBf16: break;  // NumPy knows it by name, from ml_dtypes
+  }
+  if (!py::isinstance<py::array>(object)) return false;
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  const auto name = isa::kDTypeNumpyNames[static_cast<std::size_t>(dtype)];
+  return array.itemsize() == isa::item_bytes(dtype) &&
+         array.dtype().attr("name").cast<std::string>() == name;
+}
+
+std::byte* memory_of(const Argument& arg, const py::handle& object) {
+  if (!holds(object, arg.dtype)) {
+    const auto name = isa::kDTypeNumpyNames[static_cast<std::size_t>(arg.dtype)];
+    bad_call(arg, "is to be a " + std::string(name) + " array");
+  }
   const auto array = py::reinterpret_borrow<py::array>(object);
   const std::vector<std::int64_t> shape(array.shape(), array.shape() + array.ndim());
   if (shape != arg.shape) bad_call(arg, "has another shape than the program's argument");
   if ((array.flags() & py::array::c_style) == 0) bad_call(arg, "is not C-contiguous");
-  if (reinterpret_cast<std::uintptr_t>(array.data()) % alignof(float) != 0) {
+  const auto item = static_cast<std::uintptr_t>(isa::item_bytes(arg.dtype));
+  if (reinterpret_cast<std::uintptr_t>(array.data()) % item != 0) {
     bad_call(arg, "is not aligned");
   }
   if (arg.role != isa::Role::kIn && !array.writeable()) bad_call(arg, "is read-only");
   // Inputs are only read: decoding refuses stores into them.
-  return const_cast<float*>(static_cast<const float*>(array.data()));
+  return const_cast<std::byte*>(static_cast<const std::byte*>(array.data()));
 }
 
 // What is written must not share memory with any other array.
-void check_apart(const Program& program, const std::vector<float*>& args) {
-  const auto end = [&](std::size_t i) { return args[i] + program.args[i].bytes / kItemBytes; };
+void check_apart(const Program& program, const std::vector<std::byte*>& args) {
+  const auto end = [&](std::size_t i) { return args[i] + program.args[i].bytes; };
   for (std::size_t i = 0; i < args.size(); ++i) {
     if (program.args[i].role == isa::Role::kIn) continue;
     for (std::size_t j = 0; j < args.size(); ++j) {
@@ -101,12 +120,12 @@ void check_apart(const Program& program, const std::vector<float*>& args) {
   }
 }
 
-std::vector<float*> memories_of(const Program& program, const py::tuple& arrays) {
+std::vector<std::byte*> memories_of(const Program& program, const py::tuple& arrays) {
   if (arrays.size() != program.args.size()) {
     throw Fault(FaultKind::kCall, "the program takes " + std::to_string(program.args.size()) +
                                       " arrays, not " + std::to_string(arrays.size()));
   }
-  std::vector<float*> args;
+  std::vector<std::byte*> args;
   for (std::size_t i = 0; i < program.args.size(); ++i) {
     args.push_back(memory_of(program.args[i], py::object(arrays[i])));
   }
@@ -243,7 +262,8 @@ void bind_program(py::module_& module) {
       .def("run", &run, py::arg("arrays"), py::arg("scalars") = std::vector<std::int64_t>(),
            py::arg("engine") = "auto", py::arg("level") = "", py::arg("verify") = true,
            py::kw_only(), py::arg("threads") = 0, py::arg("hand_over") = -1,
-           "Runs on float32 arrays, one for each argument; `out` and `inout` ones are written.\n"
+           "Runs on arrays, one for each argument and of its dtype; `out` and `inout` ones are "
+           "written.\n"
            "`threads` and `hand_over` are for tests of the threaded engine: how many threads, and\n"
            "after how many instructions to wait for them (-1: never).");
 }

@@ -14,7 +14,9 @@ struct Block {
   std::int64_t address = 0;
   std::int64_t rows = 0, cols = 0;
   int pitch = 0;
+  isa::DType dtype{};
 
+  std::int64_t item() const { return isa::item_bytes(dtype); }
   bool empty() const { return rows == 0 || cols == 0; }
 };
 
@@ -38,11 +40,11 @@ inline void append(std::vector<Run>& runs, std::int64_t lo, std::int64_t hi) {
 inline std::int64_t end_of(const Block& block, int shift) {
   const std::int64_t r = block.rows - 1;
   const std::int64_t c = block.cols - 1;
-  if (block.pitch == 0) return block.address + (r * block.cols + c + 1) * kItemBytes;
+  if (block.pitch == 0) return block.address + (r * block.cols + c + 1) * block.item();
   const std::int64_t inside = (std::int64_t{1} << shift) - 1;
   const std::int64_t tiles = (r >> shift) * block.pitch + (c >> shift);
   const std::int64_t rows = (tiles << shift) + (r & inside);
-  return block.address + ((rows << shift) + (c & inside) + 1) * kItemBytes;
+  return block.address + ((rows << shift) + (c & inside) + 1) * block.item();
 }
 
 // Rows [r0, r1) and columns [c0, c1) of a block.
@@ -54,7 +56,7 @@ struct Rect {
 inline void append_runs(const Block& block, int shift, const Rect& rect, std::vector<Run>& runs) {
   if (rect.r0 >= rect.r1 || rect.c0 >= rect.c1) return;
   const auto add = [&](std::int64_t lo, std::int64_t hi) {
-    append(runs, block.address + lo * kItemBytes, block.address + hi * kItemBytes);
+    append(runs, block.address + lo * block.item(), block.address + hi * block.item());
   };
   if (block.pitch == 0) {
     if (rect.c0 == 0 && rect.c1 == block.cols) {

@@ -194,7 +194,7 @@ std::int64_t Box::byte_address(const Coords& at, std::int64_t moved) const {
   for (int d = 0; d < tensor_.rank; ++d) {
     element = wrap_add(element, wrap_mul(at[d], tensor_.strides[d]));
   }
-  return wrap_add(tensor_.offset, wrap_mul(element, kItemBytes));
+  return wrap_add(tensor_.offset, wrap_mul(element, isa::item_bytes(tensor_.dtype)));
 }
 
 void Box::append_dram_runs(std::vector<Run>& runs) const {
@@ -247,7 +247,7 @@ Footprint Box::dram_footprint(std::int64_t burst_bytes) const {
 
 Line Box::line(const BoxDim& dim, const Range& inside) const {
   const std::int64_t count = dim.step == 0 ? 1 : inside.hi - inside.lo;
-  return {count, wrap_mul(address_step(dim), kItemBytes)};
+  return {count, wrap_mul(address_step(dim), isa::item_bytes(tensor_.dtype))};
 }
 
 Footprint Box::walk_bursts(const Order& order, int i, Coords& at, int burst_bits) const {

@@ -91,9 +91,9 @@ void read_machine(ByteReader& header, Bytes file, Program& program) {
     fail("the machine's description does not match its fingerprint");
   }
   const isa::Machine m = isa::Machine::of(codes);
-  const std::uint64_t tiles = 3ULL * m.tile * m.tile * kItemBytes;
+  const std::uint64_t tiles = 3ULL * m.tile * m.tile * isa::item_bytes(isa::DType::kF32);
   bool ok = std::has_single_bit(m.tile) && std::has_single_bit(m.dram_burst_bytes) &&
-            m.sram_bytes % kItemBytes == 0 && m.sram_bytes >= tiles;
+            m.sram_bytes % 4 == 0 && m.sram_bytes >= tiles;
   for (std::size_t i = 0; i < codes.size(); ++i) {
     const auto& [low, high] = isa::kMachineBounds[i];
     ok &= codes[i] >= low && codes[i] <= high;
@@ -102,9 +102,15 @@ void read_machine(ByteReader& header, Bytes file, Program& program) {
   program.machine = m;
 }
 
-std::int64_t byte_size(ByteReader& in, std::span<const std::int64_t> shape) {
+isa::DType read_dtype(ByteReader& in, const Program& program) {
+  const int dtype = in.choice("dtype", isa::kDTypeNames.size());
+  if ((program.machine.dtypes >> dtype & 1) == 0) in.fail("a dtype that the machine lacks");
+  return static_cast<isa::DType>(dtype);
+}
+
+std::int64_t byte_size(ByteReader& in, isa::DType dtype, std::span<const std::int64_t> shape) {
   if (std::ranges::find(shape, 0) != shape.end()) return 0;
-  std::int64_t bytes = kItemBytes;
+  std::int64_t bytes = isa::item_bytes(dtype);
   for (const std::int64_t size : shape) {
     if (__builtin_mul_overflow(bytes, size, &bytes)) in.fail("an array is too large");
   }
@@ -122,12 +128,12 @@ void read_args(ByteReader in, Program& program) {
   for (auto left = in.number<std::uint32_t>(); left > 0; --left) {
     Argument& arg = program.args.emplace_back();
     arg.name = in.text();
-    in.choice("dtype", isa::kDTypeNames.size());
+    arg.dtype = read_dtype(in, program);
     arg.role = static_cast<isa::Role>(in.choice("role", 3));
     for (int rank = in.choice("rank", kMaxRank + 1); rank > 0; --rank) {
       arg.shape.push_back(in.size("a dimension"));
     }
-    arg.bytes = byte_size(in, arg.shape);
+    arg.bytes = byte_size(in, arg.dtype, arg.shape);
   }
   in.finish();
 }
@@ -146,7 +152,7 @@ void read_tensors(ByteReader in, Program& program) {
   for (auto left = in.number<std::uint32_t>(); left > 0; --left) {
     Tensor& tensor = program.tensors.emplace_back();
     tensor.name = in.text();
-    in.choice("dtype", isa::kDTypeNames.size());
+    tensor.dtype = read_dtype(in, program);
     tensor.rank = in.choice("rank", kMaxRank + 1);
     tensor.storage = static_cast<isa::StorageKind>(in.choice("storage", 3));
     tensor.index = in.number<std::uint32_t>();
@@ -189,7 +195,7 @@ void read_constants(ByteReader in, Bytes data, Program& program) {
   for (auto left = in.number<std::uint32_t>(); left > 0; --left) {
     Constant& constant = program.constants.emplace_back();
     constant.name = in.text();
-    in.choice("dtype", isa::kDTypeNames.size());
+    constant.dtype = read_dtype(in, program);
     constant.offset = in.size("an offset");
     constant.bytes = in.size("a size");
     const auto offset = static_cast<std::uint64_t>(constant.offset);
@@ -202,7 +208,7 @@ void read_constants(ByteReader in, Bytes data, Program& program) {
   }
   if (end != data.size()) in.fail("the data has bytes of no constant");
   in.finish();
-  program.constant_data.resize((data.size() + sizeof(float) - 1) / sizeof(float));
+  program.constant_data.resize(data.size());
   if (!data.empty()) std::memcpy(program.constant_data.data(), data.data(), data.size());
 }
 

@@ -8,16 +8,26 @@ namespace {
 // A product of more operations is done in pieces, so that a run can be interrupted: some 10 ms.
 constexpr std::int64_t kFlopsAtOnce = std::int64_t{1} << 30;
 
-float* storage_of(const Program& program, const Memory& memory, const Tensor& tensor) {
+std::byte* storage_of(const Program& program, const Memory& memory, const Tensor& tensor) {
   switch (tensor.storage) {
     case isa::StorageKind::kArg: return memory.args[tensor.index];
     case isa::StorageKind::kConst:
       // Never written through: decoding refuses stores into constants.
-      return const_cast<float*>(program.constant_data.data()) +
-             program.constants[tensor.index].offset / kItemBytes;
+      return const_cast<std::byte*>(program.constant_data.data()) +
+             program.constants[tensor.index].offset;
     case isa::StorageKind::kScratch: return memory.scratch;
   }
   return nullptr;
+}
+
+// The row of a kernel's table for an element type.
+std::size_t row_of(isa::DType dtype) { return static_cast<std::size_t>(dtype); }
+
+std::size_t row_of_cast(isa::DType from, isa::DType to) {
+  const auto at = std::ranges::find_if(isa::kCastDTypes, [&](const isa::DTypePair& pair) {
+    return pair.from == from && pair.to == to;
+  });
+  return static_cast<std::size_t>(at - isa::kCastDTypes.begin());
 }
 
 int narrow(std::int64_t extent) { return static_cast<int>(extent); }
@@ -42,7 +52,7 @@ Core::Core(const Program& program, const Kernels& kernels, const Memory& memory,
       tile_(program.tile()),
       counters_(program) {
   for (const Tensor& tensor : program.tensors) {
-    tensors_.push_back(storage_of(program, memory, tensor) + tensor.offset / kItemBytes);
+    tensors_.push_back(storage_of(program, memory, tensor) + tensor.offset);
   }
 }
 
@@ -62,22 +72,25 @@ void Core::operator()(const GemmUse& use) {
   effort_ += flops / 32;
   const bool grids = use.dst.pitch != 0 && use.lhs.pitch != 0 && use.rhs.pitch != 0;
   if (flops > kFlopsAtOnce && grids && poll_ != nullptr) {
-    gemm_in_pieces(args);
+    gemm_in_pieces(args, use);
   } else {
-    kernels_.gemm(args);
+    kernels_.gemm[row_of(use.lhs.dtype)](args);
   }
 }
 
 // Bands of one row of tiles; every element of dst has the same sums in the same order.
-void Core::gemm_in_pieces(const GemmArgs& args) {
+void Core::gemm_in_pieces(const GemmArgs& args, const GemmUse& use) {
   const std::int64_t tile_size = std::int64_t{tile_} * tile_;
+  const auto skip = [&](Operand& operand, const Block& block, std::int64_t tiles) {
+    operand.data = static_cast<std::byte*>(operand.data) + tiles * tile_size * block.item();
+  };
   for (int row = 0; row < args.m; row += tile_) {
     const std::int64_t tiles = row / tile_;
     GemmArgs band = args;
     band.m = std::min(tile_, args.m - row);
-    band.dst.data += tiles * args.dst.pitch * tile_size;
-    band.lhs.data += tiles * (args.lhs_transposed ? 1 : args.lhs.pitch) * tile_size;
-    kernels_.gemm(band);
+    skip(band.dst, use.dst, tiles * args.dst.pitch);
+    skip(band.lhs, use.lhs, tiles * (args.lhs_transposed ? 1 : args.lhs.pitch));
+    kernels_.gemm[row_of(use.lhs.dtype)](band);
     (*poll_)();
   }
 }
@@ -120,21 +133,31 @@ void Core::operator()(const ReduceUse& use) {
 }
 
 void Core::operator()(const FillUse& use) {
-  kernels_.fill({.dst = operand(use.dst),
-                 .m = narrow(use.dst.rows),
-                 .n = narrow(use.dst.cols),
-                 .tile = tile_,
-                 .value = use.insn.value});
+  kernels_.fill[row_of(use.dst.dtype)]({.dst = operand(use.dst),
+                                        .m = narrow(use.dst.rows),
+                                        .n = narrow(use.dst.cols),
+                                        .tile = tile_,
+                                        .value = use.value});
   effort_ += use.dst.rows * use.dst.cols / 8;
 }
 
 void Core::operator()(const TransposeUse& use) {
-  kernels_.transpose({.dst = operand(use.dst),
-                      .src = operand(use.src),
-                      .m = narrow(use.src.rows),
-                      .n = narrow(use.src.cols),
-                      .tile = tile_});
+  kernels_.transpose[row_of(use.src.dtype)]({.dst = operand(use.dst),
+                                             .src = operand(use.src),
+                                             .m = narrow(use.src.rows),
+                                             .n = narrow(use.src.cols),
+                                             .tile = tile_});
   effort_ += use.dst.rows * use.dst.cols;
+}
+
+void Core::operator()(const CastUse& use) {
+  kernels_.cast[row_of_cast(use.src.dtype, use.dst.dtype)]({.dst = operand(use.dst),
+                                                            .src = operand(use.src),
+                                                            .m = narrow(use.dst.rows),
+                                                            .n = narrow(use.dst.cols),
+                                                            .tile = tile_,
+                                                            .scale = use.insn.scale});
+  count_elements(use.dst.rows * use.dst.cols);
 }
 
 std::int64_t Core::move(const DmaUse& use, DmaFn kernel) {
@@ -153,11 +176,11 @@ std::int64_t Core::move(const DmaUse& use, DmaFn kernel) {
 }
 
 void Core::operator()(const LoadUse& use) {
-  counters_.loaded_elements[use.tensor] += move(use, kernels_.load);
+  counters_.loaded_elements[use.tensor] += move(use, kernels_.load[row_of(use.sram.dtype)]);
 }
 
 void Core::operator()(const StoreUse& use) {
-  counters_.stored_elements[use.tensor] += move(use, kernels_.store);
+  counters_.stored_elements[use.tensor] += move(use, kernels_.store[row_of(use.sram.dtype)]);
 }
 
 }  // namespace tileflow

@@ -16,9 +16,9 @@ namespace tileflow {
 
 // Where a run's memories are. Arguments are in the program's order.
 struct Memory {
-  float* sram = nullptr;
-  float* scratch = nullptr;
-  std::vector<float*> args;
+  std::byte* sram = nullptr;
+  std::byte* scratch = nullptr;
+  std::vector<std::byte*> args;
 };
 
 struct Counters {
@@ -56,16 +56,15 @@ class Core {
   void operator()(const ReduceUse& use);
   void operator()(const FillUse& use);
   void operator()(const TransposeUse& use);
+  void operator()(const CastUse& use);
   void operator()(const LoadUse& use);
   void operator()(const StoreUse& use);
 
  private:
   static constexpr std::int64_t kEffortOfOne = 64;
 
-  Operand operand(const Block& block) const {
-    return {sram_ + block.address / kItemBytes, block.pitch};
-  }
-  void gemm_in_pieces(const GemmArgs& args);
+  Operand operand(const Block& block) const { return {sram_ + block.address, block.pitch}; }
+  void gemm_in_pieces(const GemmArgs& args, const GemmUse& use);
   std::int64_t move(const DmaUse& use, DmaFn kernel);
   void count_elements(std::int64_t elements) {
     counters_.flops += elements;
@@ -74,8 +73,8 @@ class Core {
 
   const Kernels& kernels_;
   const Program& program_;
-  float* sram_;
-  std::vector<float*> tensors_;  // element (0, ..., 0) of each
+  std::byte* sram_;
+  std::vector<std::byte*> tensors_;  // element (0, ..., 0) of each
   const Poll* poll_;
   int tile_;
   std::int64_t effort_ = 0;

@@ -68,11 +68,13 @@ Demand CostModel::operator()(const FillUse& use) const { return elements(area(us
 
 Demand CostModel::operator()(const TransposeUse& use) const { return elements(area(use.dst)); }
 
+Demand CostModel::operator()(const CastUse& use) const { return elements(area(use.dst)); }
+
 Demand CostModel::operator()(const DmaUse& use) const {
   const std::int64_t burst = machine_.dram_burst_bytes;
   const Footprint walk = Box(use, program_.tensors[use.tensor]).dram_footprint(burst);
   const std::int64_t moved = walk.bursts * burst;
-  return {.bytes = std::min(walk.elements * kItemBytes, moved),
+  return {.bytes = std::min(walk.elements * use.sram.item(), moved),
           .burst_bytes = moved,
           .transfer = ceil_div(moved, machine_.dram_bytes_per_cycle)};
 }

@@ -33,6 +33,7 @@ class CostModel {
   Demand operator()(const ReduceUse& use) const;
   Demand operator()(const FillUse& use) const;
   Demand operator()(const TransposeUse& use) const;
+  Demand operator()(const CastUse& use) const;
   Demand operator()(const DmaUse& use) const;
 
  private:

@@ -39,7 +39,8 @@ DramMap::DramMap(const Program& program) : program_(program), memories_(program.
     if (has_history) {
       memory.shadow = std::make_unique<Shadow>(program.engines(), bytes, role == isa::Role::kInout);
     } else if (role == isa::Role::kOut && !scratch) {
-      memory.stored_elements.resize(static_cast<std::size_t>(bytes / kItemBytes / kBits + 1));
+      memory.stored_elements.resize(
+          static_cast<std::size_t>(bytes / isa::item_bytes(program.args[i].dtype) / kBits + 1));
     }
   }
 }
@@ -73,16 +74,18 @@ std::optional<Conflict> DramMap::store(const Tensor& tensor, std::int64_t lo, st
                                        const Access& access) {
   Memory& memory = of(tensor);
   if (memory.shadow) return memory.shadow->write(lo, hi, access);
-  set_bits(memory.stored_elements, lo / kItemBytes, hi / kItemBytes);
+  const std::int64_t item = isa::item_bytes(tensor.dtype);
+  set_bits(memory.stored_elements, lo / item, hi / item);
   return std::nullopt;
 }
 
 std::optional<std::int64_t> DramMap::first_missing(std::size_t arg) const {
   const Memory& memory = memories_[arg];
-  const std::int64_t elements = program_.args[arg].bytes / kItemBytes;
+  const std::int64_t item = isa::item_bytes(program_.args[arg].dtype);
+  const std::int64_t elements = program_.args[arg].bytes / item;
   if (memory.shadow) {
-    const auto byte = memory.shadow->first_unwritten(0, elements * kItemBytes);
-    return byte ? std::optional(*byte / kItemBytes) : std::nullopt;
+    const auto byte = memory.shadow->first_unwritten(0, elements * item);
+    return byte ? std::optional(*byte / item) : std::nullopt;
   }
   for (std::size_t word = 0; word < memory.stored_elements.size(); ++word) {
     const auto element =

@@ -1,4 +1,4 @@
-// Memory for arrays of floats.
+// Memory for arrays.
 #pragma once
 
 #include <cstddef>
@@ -10,17 +10,17 @@
 
 namespace tileflow {
 
-struct FreeFloats {
-  void operator()(float* memory) const { std::free(memory); }
+struct FreeMemory {
+  void operator()(std::byte* memory) const { std::free(memory); }
 };
-using Floats = std::unique_ptr<float[], FreeFloats>;
+using HostMemory = std::unique_ptr<std::byte[], FreeMemory>;
 
 // At a cache line, with room for a whole vector behind the last element; not initialised. Throws
 // Fault (kRun) where there is not so much.
-inline Floats allocate_floats(std::size_t bytes) {
+inline HostMemory allocate(std::size_t bytes) {
   constexpr std::size_t kAlignment = 64;
   const std::size_t size = (bytes / kAlignment + 2) * kAlignment;
-  Floats memory(static_cast<float*>(std::aligned_alloc(kAlignment, size)));
+  HostMemory memory(static_cast<std::byte*>(std::aligned_alloc(kAlignment, size)));
   if (!memory) {
     throw Fault(FaultKind::kRun, "cannot allocate " + std::to_string(bytes) + " bytes", kNoPc,
                 kNoPc, "use smaller arrays, or a machine with more room");

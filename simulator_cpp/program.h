@@ -3,6 +3,7 @@
 
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -14,8 +15,6 @@
 #include "kernels/kernels.h"
 
 namespace tileflow {
-
-inline constexpr std::int64_t kItemBytes = 4;  // of f32, the only element type
 
 // Engines are numbered: LOAD, each EXEC, STORE.
 inline constexpr int kEngines = isa::kMostUnits + 2;  // the most there can be
@@ -41,6 +40,7 @@ struct Op {
 
 struct Argument {
   std::string name;
+  isa::DType dtype{};
   isa::Role role{};
   std::vector<std::int64_t> shape;
   std::int64_t bytes = 0;
@@ -48,6 +48,7 @@ struct Argument {
 
 struct Tensor {
   std::string name;
+  isa::DType dtype{};
   isa::StorageKind storage{};
   std::uint32_t index = 0;  // of the argument or constant
   std::int64_t offset = 0;  // of element (0, ..., 0) in the storage, in bytes
@@ -62,6 +63,7 @@ struct AccessPattern {
 
 struct Constant {
   std::string name;
+  isa::DType dtype{};
   std::int64_t offset = 0;  // in Program::constant_data
   std::int64_t bytes = 0;
 };
@@ -83,7 +85,7 @@ struct Program {
   std::vector<Tensor> tensors;
   std::vector<AccessPattern> accesses;
   std::vector<Constant> constants;
-  std::vector<float> constant_data;  // offsets are multiples of 16
+  std::vector<std::byte> constant_data;  // offsets are multiples of 16
   std::int64_t scratch_bytes = 0;
   std::vector<Op> ops;                         // one a pc; the last is halt
   std::array<std::uint32_t, 64> sem_counts{};  // before the program starts
@@ -103,6 +105,10 @@ struct Program {
   int tile_shift() const { return std::countr_zero(machine.tile); }  // a power of two
   std::int64_t sram_bytes() const { return machine.sram_bytes; }
 };
+
+inline std::string name_of(isa::DType dtype) {
+  return std::string(isa::kDTypeNames[static_cast<std::size_t>(dtype)]);
+}
 
 std::string_view mnemonic_of(isa::Opcode opcode);
 

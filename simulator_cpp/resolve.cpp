@@ -1,5 +1,8 @@
 #include "resolve.h"
 
+#include <algorithm>
+#include <span>
+
 namespace tileflow {
 namespace {
 
@@ -21,10 +24,11 @@ void check_block(const Walker& walker, const Block& block, const char* role, boo
   if (block.empty()) return;
   const isa::Machine& machine = walker.program().machine;
   const int shift = walker.program().tile_shift();
-  if (block.address % kItemBytes != 0) {
+  if (block.address % block.item() != 0) {
+    const std::string item = std::to_string(block.item());
     walker.fault(std::string(role) + " is at SRAM byte " + std::to_string(block.address) +
-                     ", which is not aligned to its elements of 4 bytes",
-                 "bases, steps and wraps of address generators are multiples of 4");
+                     ", which is not aligned to its elements of " + item + " bytes",
+                 "bases, steps and wraps of its address generator are multiples of " + item);
   }
   const std::int64_t tiles = ((block.cols - 1) >> shift) + 1;
   if (block.pitch == 0 && !dma && block.rows != 1 && block.cols != 1) {
@@ -39,7 +43,7 @@ void check_block(const Walker& walker, const Block& block, const char* role, boo
   }
   // An address above SRAM is checked first, so that its end cannot overflow.
   const std::int64_t sram = machine.sram_bytes;
-  const std::int64_t size = end_of({0, block.rows, block.cols, block.pitch}, shift);
+  const std::int64_t size = end_of({0, block.rows, block.cols, block.pitch, block.dtype}, shift);
   if (block.address < 0 || block.address > sram || size > sram - block.address) {
     const std::string place = block.address > sram || block.address < 0
                                   ? "from byte " + std::to_string(block.address)
@@ -48,6 +52,76 @@ void check_block(const Walker& walker, const Block& block, const char* role, boo
                      ", but SRAM has bytes " + bytes(0, sram),
                  std::string("check base, steps and wrap of its address generator") + kDefect);
   }
+}
+
+namespace {
+
+[[noreturn]] void fault_dtype(const Walker& walker, const std::string& what,
+                              const std::string& hint) {
+  walker.fault(what, hint + "; agen ... dtype= is an operand's element type");
+}
+
+template <std::size_t N>
+std::string listing(const std::array<isa::DTypePair, N>& pairs) {
+  std::string all;
+  for (const auto& [from, to] : pairs) {
+    all += (all.empty() ? "" : ", ") + name_of(from) + " to " + name_of(to);
+  }
+  return all;
+}
+
+bool contains(std::span<const isa::DTypePair> pairs, isa::DType from, isa::DType to) {
+  return std::ranges::any_of(
+      pairs, [&](const isa::DTypePair& pair) { return pair.from == from && pair.to == to; });
+}
+
+}  // namespace
+
+void check_f32(const Walker& walker, const Block& block, const char* role) {
+  if (block.dtype == isa::DType::kF32) return;
+  fault_dtype(walker,
+              std::string(role) + " is " + name_of(block.dtype) + ", but the instruction takes f32",
+              "exec.cast it to f32 before");
+}
+
+void check_gemm_dtypes(const Walker& walker, const Block& dst, const Block& lhs, const Block& rhs) {
+  if (lhs.dtype != rhs.dtype) {
+    fault_dtype(walker,
+                "lhs is " + name_of(lhs.dtype) + " and rhs is " + name_of(rhs.dtype) +
+                    ", but both are to be alike",
+                "exec.cast one of them");
+  }
+  if (contains(isa::kGemmDTypes, lhs.dtype, dst.dtype)) return;
+  fault_dtype(walker, "no product of " + name_of(lhs.dtype) + " is summed in " + name_of(dst.dtype),
+              "operands and dst are " + listing(isa::kGemmDTypes) + "; exec.cast the others");
+}
+
+void check_cast_dtypes(const Walker& walker, const Block& dst, const Block& src) {
+  if (contains(isa::kCastDTypes, src.dtype, dst.dtype)) return;
+  fault_dtype(walker, "nothing casts " + name_of(src.dtype) + " to " + name_of(dst.dtype),
+              "there are " + listing(isa::kCastDTypes));
+}
+
+void check_same_dtype(const Walker& walker, const Block& dst, const Block& src) {
+  if (dst.dtype == src.dtype) return;
+  fault_dtype(walker, "dst is " + name_of(dst.dtype) + ", but src is " + name_of(src.dtype),
+              "exec.cast converts");
+}
+
+void check_tensor_dtype(const Walker& walker, const Block& block, const Tensor& tensor,
+                        const char* role) {
+  if (block.dtype == tensor.dtype) return;
+  fault_dtype(walker,
+              std::string(role) + " is " + name_of(block.dtype) + ", but tensor '" + tensor.name +
+                  "' is " + name_of(tensor.dtype),
+              "a transfer converts nothing: exec.cast does");
+}
+
+std::uint32_t element_for(const Walker& walker, const Block& block, float value) {
+  const auto element = element_of(value, block.dtype);
+  if (element) return *element;
+  fault_dtype(walker, std::to_string(value) + " is no value of " + name_of(block.dtype),
+              "take one that it holds exactly");
 }
 
 void check_coordinates(const Walker& walker, const std::array<std::int64_t, kMaxRank>& coords) {

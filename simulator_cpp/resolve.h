@@ -7,6 +7,7 @@
 #include <string>
 
 #include "block.h"
+#include "element.h"
 #include "program.h"
 #include "walker.h"
 
@@ -38,10 +39,16 @@ struct ReduceUse {
 struct FillUse {
   const isa::ExecFill& insn;
   Block dst;
+  std::uint32_t value = 0;  // the bits of an element
 };
 
 struct TransposeUse {
   const isa::ExecTranspose& insn;
+  Block dst, src;
+};
+
+struct CastUse {
+  const isa::ExecCast& insn;
   Block dst, src;
 };
 
@@ -50,7 +57,7 @@ struct DmaUse {
   const AccessPattern& access;
   Block sram;
   std::array<std::int64_t, kMaxRank> coords{};
-  float fill = 0.0F;
+  std::uint32_t fill = 0;  // the bits of an element
 };
 
 struct LoadUse : DmaUse {};
@@ -59,6 +66,15 @@ struct StoreUse : DmaUse {};
 // Throws where a block that is not empty is misaligned, leaves SRAM, does not fit its pitch, or
 // is a vector with more than one row and column.
 void check_block(const Walker& walker, const Block& block, const char* role, bool dma);
+// Throw where the element types of operands do not go together.
+void check_f32(const Walker& walker, const Block& block, const char* role);
+void check_gemm_dtypes(const Walker& walker, const Block& dst, const Block& lhs, const Block& rhs);
+void check_cast_dtypes(const Walker& walker, const Block& dst, const Block& src);
+void check_same_dtype(const Walker& walker, const Block& dst, const Block& src);
+void check_tensor_dtype(const Walker& walker, const Block& block, const Tensor& tensor,
+                        const char* role);
+// `value` in the element type of `block`. Throws where it has none that is equal.
+std::uint32_t element_for(const Walker& walker, const Block& block, float value);
 // Throws where sums with a box's steps could leave 64 bits.
 void check_coordinates(const Walker& walker, const std::array<std::int64_t, kMaxRank>& coords);
 
@@ -80,6 +96,7 @@ class Resolver {
       case isa::Opcode::kExecReduce: return reduce(op.as<isa::ExecReduce>(), visit);
       case isa::Opcode::kExecFill: return fill(op.as<isa::ExecFill>(), visit);
       case isa::Opcode::kExecTranspose: return transpose(op.as<isa::ExecTranspose>(), visit);
+      case isa::Opcode::kExecCast: return cast(op.as<isa::ExecCast>(), visit);
       default: return;
     }
   }
@@ -87,8 +104,14 @@ class Resolver {
  private:
   Block block(std::uint8_t agen, std::int64_t rows, std::int64_t cols, const char* role,
               bool dma = false) const {
-    const Block block{w_.address(agen), rows, cols, w_.pitch(agen)};
+    const Block block{w_.address(agen), rows, cols, w_.pitch(agen), w_.dtype(agen)};
     if constexpr (kChecked) check_block(w_, block, role, dma);
+    return block;
+  }
+  // An operand of an instruction that takes f32 alone.
+  Block f32_block(std::uint8_t agen, std::int64_t rows, std::int64_t cols, const char* role) const {
+    const Block block = this->block(agen, rows, cols, role);
+    if constexpr (kChecked) check_f32(w_, block, role);
     return block;
   }
 
@@ -105,9 +128,13 @@ class Resolver {
     Use use{{insn.tensor, access}};
     if constexpr (requires { insn.dst; }) {
       use.sram = block(insn.dst, access.rows, access.cols, "dst", true);
-      use.fill = insn.fill;
+      use.fill = element_for(w_, use.sram, insn.fill);
     } else {
       use.sram = block(insn.src, access.rows, access.cols, "src", true);
+    }
+    if constexpr (kChecked) {
+      constexpr const char* kRole = requires { insn.dst; } ? "dst" : "src";
+      check_tensor_dtype(w_, use.sram, program.tensors[insn.tensor], kRole);
     }
     const std::array<std::uint8_t, kMaxRank> from = {insn.c0, insn.c1, insn.c2, insn.c3, insn.c4};
     for (int d = 0; d < program.tensors[insn.tensor].rank; ++d) {
@@ -128,6 +155,7 @@ class Resolver {
     use.dst = block(insn.dst, m, n, "dst");
     use.lhs = insn.ta ? block(insn.lhs, k, m, "lhs") : block(insn.lhs, m, k, "lhs");
     use.rhs = insn.tb ? block(insn.rhs, n, k, "rhs") : block(insn.rhs, k, n, "rhs");
+    if constexpr (kChecked) check_gemm_dtypes(w_, use.dst, use.lhs, use.rhs);
     visit(use);
   }
 
@@ -136,7 +164,7 @@ class Resolver {
     const std::int64_t m = w_.extent(insn.m);
     const std::int64_t n = w_.extent(insn.n);
     if (m == 0 || n == 0) return;
-    visit(UnaryUse{insn, block(insn.dst, m, n, "dst"), block(insn.src, m, n, "src")});
+    visit(UnaryUse{insn, f32_block(insn.dst, m, n, "dst"), f32_block(insn.src, m, n, "src")});
   }
 
   template <class Visitor>
@@ -146,15 +174,15 @@ class Resolver {
     if (m == 0 || n == 0) return;
     const auto operand = [&](isa::OperandMode mode, std::uint8_t agen, const char* role) {
       switch (mode) {
-        case isa::OperandMode::kFull: return block(agen, m, n, role);
-        case isa::OperandMode::kRow: return block(agen, 1, n, role);
-        case isa::OperandMode::kCol: return block(agen, m, 1, role);
-        case isa::OperandMode::kScalar: return block(agen, 1, 1, role);
+        case isa::OperandMode::kFull: return f32_block(agen, m, n, role);
+        case isa::OperandMode::kRow: return f32_block(agen, 1, n, role);
+        case isa::OperandMode::kCol: return f32_block(agen, m, 1, role);
+        case isa::OperandMode::kScalar: return f32_block(agen, 1, 1, role);
         case isa::OperandMode::kImm: break;
       }
       return Block{};
     };
-    visit(BinaryUse{insn, block(insn.dst, m, n, "dst"), operand(insn.lmode, insn.lhs, "lhs"),
+    visit(BinaryUse{insn, f32_block(insn.dst, m, n, "dst"), operand(insn.lmode, insn.lhs, "lhs"),
                     operand(insn.rmode, insn.rhs, "rhs")});
   }
 
@@ -167,8 +195,9 @@ class Resolver {
     const std::int64_t results = along_cols ? m : n;
     const std::int64_t length = along_cols ? n : m;
     if (results == 0 || (length == 0 && !clear)) return;
-    const Block dst = along_cols ? block(insn.dst, m, 1, "dst") : block(insn.dst, 1, n, "dst");
-    visit(ReduceUse{insn, dst, block(insn.src, m, n, "src"), clear});
+    const Block dst =
+        along_cols ? f32_block(insn.dst, m, 1, "dst") : f32_block(insn.dst, 1, n, "dst");
+    visit(ReduceUse{insn, dst, f32_block(insn.src, m, n, "src"), clear});
   }
 
   template <class Visitor>
@@ -176,7 +205,8 @@ class Resolver {
     const std::int64_t m = w_.extent(insn.m);
     const std::int64_t n = w_.extent(insn.n);
     if (m == 0 || n == 0) return;
-    visit(FillUse{insn, block(insn.dst, m, n, "dst")});
+    const Block dst = block(insn.dst, m, n, "dst");
+    visit(FillUse{insn, dst, element_for(w_, dst, insn.value)});
   }
 
   template <class Visitor>
@@ -184,7 +214,19 @@ class Resolver {
     const std::int64_t m = w_.extent(insn.m);
     const std::int64_t n = w_.extent(insn.n);
     if (m == 0 || n == 0) return;
-    visit(TransposeUse{insn, block(insn.dst, n, m, "dst"), block(insn.src, m, n, "src")});
+    const TransposeUse use{insn, block(insn.dst, n, m, "dst"), block(insn.src, m, n, "src")};
+    if constexpr (kChecked) check_same_dtype(w_, use.dst, use.src);
+    visit(use);
+  }
+
+  template <class Visitor>
+  void cast(const isa::ExecCast& insn, Visitor&& visit) const {
+    const std::int64_t m = w_.extent(insn.m);
+    const std::int64_t n = w_.extent(insn.n);
+    if (m == 0 || n == 0) return;
+    const CastUse use{insn, block(insn.dst, m, n, "dst"), block(insn.src, m, n, "src")};
+    if constexpr (kChecked) check_cast_dtypes(w_, use.dst, use.src);
+    visit(use);
   }
 
   const Walker& w_;

@@ -33,8 +33,8 @@ Threading with_environment(Threading threading) {
 Buffers::Buffers(const Program& program)
     : sram_bytes_(static_cast<std::size_t>(program.sram_bytes())),
       scratch_bytes_(static_cast<std::size_t>(program.scratch_bytes)),
-      sram_(allocate_floats(sram_bytes_)),
-      scratch_(allocate_floats(scratch_bytes_)) {}
+      sram_(allocate(sram_bytes_)),
+      scratch_(allocate(scratch_bytes_)) {}
 
 void Buffers::poison() {
   std::memset(sram_.get(), 0xFF, sram_bytes_);
@@ -78,8 +78,9 @@ std::vector<std::pair<std::string, std::int64_t>> instructions_run(const Counter
 std::vector<Traffic> dram_traffic(const Program& program, const Counters& counters) {
   std::vector<Traffic> traffic;
   for (std::size_t i = 0; i < program.tensors.size(); ++i) {
-    const std::int64_t loaded = counters.loaded_elements[i] * kItemBytes;
-    const std::int64_t stored = counters.stored_elements[i] * kItemBytes;
+    const std::int64_t item = isa::item_bytes(program.tensors[i].dtype);
+    const std::int64_t loaded = counters.loaded_elements[i] * item;
+    const std::int64_t stored = counters.stored_elements[i] * item;
     if (loaded != 0 || stored != 0) traffic.push_back({program.tensors[i].name, loaded, stored});
   }
   return traffic;

@@ -26,14 +26,14 @@ namespace tileflow {
 class Buffers {
  public:
   explicit Buffers(const Program& program);
-  float* sram() const { return sram_.get(); }
-  float* scratch() const { return scratch_.get(); }
+  std::byte* sram() const { return sram_.get(); }
+  std::byte* scratch() const { return scratch_.get(); }
   // Quiet NaNs, so that a program that was not verified does not see what an earlier run left.
   void poison();
 
  private:
   std::size_t sram_bytes_, scratch_bytes_;
-  Floats sram_, scratch_;
+  HostMemory sram_, scratch_;
 };
 
 enum class EngineChoice : std::uint8_t { kAuto, kSequential, kThreaded };
@@ -42,7 +42,7 @@ inline constexpr std::array<std::string_view, 3> kEngineNames = {"auto", "sequen
 EngineChoice engine_named(std::string_view name);
 
 struct RunRequest {
-  std::vector<float*> args;
+  std::vector<std::byte*> args;
   std::vector<std::int64_t> scalars;
   EngineChoice engine = EngineChoice::kAuto;
   std::string level;  // of the kernels; empty: TILEFLOW_SIMD, else the fastest

@@ -10,6 +10,12 @@ namespace {
 // Offsets within a storage; products of two need 128 bits.
 using Wide = __int128;
 
+void check_dtype(const Tensor& tensor, isa::DType dtype, const std::string& storage) {
+  if (tensor.dtype == dtype) return;
+  throw Fault(FaultKind::kBinary, "tensor '" + tensor.name + "' is " + name_of(tensor.dtype) +
+                                      ", but '" + storage + "' is " + name_of(dtype));
+}
+
 std::int64_t storage_bytes(const Program& program, const Tensor& tensor) {
   const auto missing = [&](const char* what) -> Fault {
     return {FaultKind::kBinary, "tensor '" + tensor.name + "' lies in " + what + " " +
@@ -18,9 +24,12 @@ std::int64_t storage_bytes(const Program& program, const Tensor& tensor) {
   switch (tensor.storage) {
     case isa::StorageKind::kArg:
       if (tensor.index >= program.args.size()) throw missing("argument");
+      check_dtype(tensor, program.args[tensor.index].dtype, program.args[tensor.index].name);
       return program.args[tensor.index].bytes;
     case isa::StorageKind::kConst:
       if (tensor.index >= program.constants.size()) throw missing("constant");
+      check_dtype(tensor, program.constants[tensor.index].dtype,
+                  program.constants[tensor.index].name);
       return program.constants[tensor.index].bytes;
     case isa::StorageKind::kScratch:
       if (tensor.index != 0) throw missing("scratch memory");
@@ -34,11 +43,12 @@ bool stays_inside(const Tensor& tensor, std::int64_t storage) {
   if (tensor.offset > storage) return false;
   if (std::ranges::find(shape, 0) != shape.end()) return true;
   Wide low = tensor.offset;
-  Wide high = low + kItemBytes;
+  const std::int64_t item = isa::item_bytes(tensor.dtype);
+  Wide high = low + item;
   for (int d = 0; d < tensor.rank; ++d) {
     const Wide span = Wide{shape[d] - 1} * tensor.strides[d];
     if (span > storage || span < -storage) return false;
-    (span < 0 ? low : high) += span * kItemBytes;
+    (span < 0 ? low : high) += span * item;
   }
   return low >= 0 && high <= storage;
 }
@@ -51,7 +61,7 @@ void check_tensors(const Program& program) {
     if (tensor.rank == 0) {
       throw Fault(FaultKind::kBinary, "tensor '" + tensor.name + "' has no dimension");
     }
-    if (tensor.offset % kItemBytes != 0) {
+    if (tensor.offset % isa::item_bytes(tensor.dtype) != 0) {
       throw Fault(FaultKind::kBinary,
                   "tensor '" + tensor.name + "' is not aligned to its elements");
     }

@@ -89,15 +89,20 @@ class Verifier {
     write(use.dst, "dst");
     work_.exec_elements += use.dst.rows * use.dst.cols;
   }
+  void operator()(const CastUse& use) {
+    check_apart(use.dst, "dst", use.src, "src");
+    read(use.src, "src");
+    write_elements(use.dst);
+  }
   void operator()(const LoadUse& use) {
     const Tensor& tensor = program_.tensors[use.tensor];
-    work_.dma_bytes += use.sram.rows * use.sram.cols * kItemBytes;
+    work_.dma_bytes += use.sram.rows * use.sram.cols * use.sram.item();
     if (dram_.follows(tensor)) visit_dram(use, tensor, &DramMap::load, "reads");
     write(use.sram, "dst");
   }
   void operator()(const StoreUse& use) {
     const Tensor& tensor = program_.tensors[use.tensor];
-    work_.dma_bytes += use.sram.rows * use.sram.cols * kItemBytes;
+    work_.dma_bytes += use.sram.rows * use.sram.cols * use.sram.item();
     rects_.clear();
     runs_.clear();
     Box(use, tensor).append_sram_rects(rects_);

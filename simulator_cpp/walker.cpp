@@ -81,6 +81,7 @@ void Walker::set_register(const Op& op) {
     agen.base = insn.base;
     agen.wrap = static_cast<std::int64_t>(insn.wrap);
     agen.pitch = insn.pitch;
+    agen.dtype = insn.dtype;
     agen.terms = 0;
     agen.levels = 0;
     agen.set = true;

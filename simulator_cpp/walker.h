@@ -37,6 +37,7 @@ class Walker {
   std::int64_t coordinate(std::uint8_t agen) const { return agen == kNone ? 0 : address(agen); }
   std::int64_t extent(std::uint8_t ext) const;
   int pitch(std::uint8_t agen) const { return agens_[agen].pitch; }
+  isa::DType dtype(std::uint8_t agen) const { return agens_[agen].dtype; }
   bool at_first_iteration(std::uint8_t level) const { return sources_[level] == 0; }
 
   [[noreturn]] void fault(const std::string& what, const std::string& hint = "") const;
@@ -53,6 +54,7 @@ class Walker {
     std::int64_t base = 0;
     std::int64_t wrap = 0;
     std::uint16_t pitch = 0;
+    isa::DType dtype{};
     std::uint8_t levels = 0;  // loops that must be open
     std::uint8_t terms = 0;
     bool set = false;

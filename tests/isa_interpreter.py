@@ -1,7 +1,7 @@
 """The meaning of a program in plain NumPy: one instruction after the other, nothing overlapped.
 
 An oracle for what the compiler emits and for what the simulator computes, sharing code with
-neither. SRAM starts as NaN, so that a value nobody wrote shows.
+neither. SRAM starts as NaN (of an integer type, -1), so that a value nobody wrote shows.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import ml_dtypes
 import numpy as np
 
 from tileflow_tvm.isa.program import Program, Role, StorageKind, f32_value
@@ -16,12 +17,16 @@ from tileflow_tvm.isa.table import (
     AXES,
     BINARY_FUNCS,
     CLEAR_MODES,
+    DTYPE_FACTS,
+    DTYPES,
     NO_REGISTER,
     OPERAND_MODES,
     REDUCE_FUNCS,
     SCALAR_FUNCS,
     UNARY_FUNCS,
 )
+
+NUMPY = {d.name: np.dtype(getattr(ml_dtypes, d.numpy, d.numpy)) for d in DTYPE_FACTS}
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
@@ -67,8 +72,8 @@ class Interpreter:
     def __init__(self, program: Program, arrays: list[np.ndarray], scalars: tuple[int, ...] = ()):
         self.program = program
         self.tile = program.machine.tile
-        self.sram = np.full(program.machine.sram_bytes // 4, np.nan, np.float32)
-        self.scratch = np.full(program.scratch_bytes // 4, np.nan, np.float32)
+        self.sram = np.full(program.machine.sram_bytes, 0xFF, np.uint8)
+        self.scratch = np.full(-(-program.scratch_bytes // 4) * 4, 0xFF, np.uint8)
         self.flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
         self.scalars = list(scalars) + [0] * 16
         self.agens: dict[int, dict] = {}
@@ -123,17 +128,30 @@ class Interpreter:
         ext = self.exts[number]
         return min(max(ext["limit"] - self.agen(ext["coord"]), 0), ext["max"])
 
-    def where(self, number: int, rows: int, cols: int) -> np.ndarray:
-        """Indices into SRAM of a rows x cols operand."""
-        base = self.agen(number)
-        assert base % 4 == 0
+    def where(self, number: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+        """SRAM as elements of the operand's type, and the indices of a rows x cols operand."""
+        dtype = NUMPY[DTYPES[self.agens[number]["dtype"]]]
+        base, rest = divmod(self.agen(number), dtype.itemsize)
+        assert not rest
+        return self.sram.view(dtype), self._elements(number, base, rows, cols)
+
+    def read(self, number: int, rows: int, cols: int) -> np.ndarray:
+        """An operand; exact in float64, but for sums of integers, which are int64."""
+        sram, where = self.where(number, rows, cols)
+        return sram[where].astype(np.int64 if sram.dtype.kind == "i" else np.float64)
+
+    def write(self, number: int, rows: int, cols: int, values: np.ndarray) -> None:
+        sram, where = self.where(number, rows, cols)
+        sram[where] = values
+
+    def _elements(self, number: int, base: int, rows: int, cols: int) -> np.ndarray:
         pitch = self.agens[number]["pitch"]
         row, col = np.meshgrid(np.arange(rows), np.arange(cols), indexing="ij")
         if not pitch:
-            return base // 4 + row * cols + col
+            return base + row * cols + col
         tile = self.tile
         grid = (row // tile * pitch + col // tile) * tile * tile
-        return base // 4 + grid + row % tile * tile + col % tile
+        return base + grid + row % tile * tile + col % tile
 
     def _sem(self, fields):
         pass
@@ -159,11 +177,12 @@ class Interpreter:
     def _box(self, f, operand):
         spec = self.program.tensors[f["tensor"]]
         pattern = self.program.accesses[f["access"]]
-        memory = self.scratch
+        dtype = NUMPY[spec.dtype]
+        memory = self.scratch.view(dtype)
         if spec.storage.kind is StorageKind.ARG:
             memory = self.flat[spec.storage.index]
         elif spec.storage.kind is StorageKind.CONST:
-            memory = np.frombuffer(self.program.constants[spec.storage.index].data, np.float32)
+            memory = np.frombuffer(self.program.constants[spec.storage.index].data, dtype)
         shape = tuple(dim.extent for dim in pattern.dims)
         index = np.indices(shape).reshape(len(shape), -1)
         row = np.zeros(index.shape[1], int)
@@ -177,20 +196,22 @@ class Interpreter:
             if dim.tensor_dim >= 0:
                 coords[dim.tensor_dim] = coords[dim.tensor_dim] + dim.step * index[at]
         inside = np.ones(index.shape[1], bool)
-        offset = np.full(index.shape[1], spec.storage.offset // 4)
+        offset = np.full(index.shape[1], spec.storage.offset // dtype.itemsize)
         for coord, size, step in zip(coords, spec.shape, spec.strides, strict=True):
             inside &= (coord >= 0) & (coord < size)
             offset = offset + coord * step
-        return memory, offset, inside, self.where(f[operand], pattern.rows, pattern.cols)[row, col]
+        sram, where = self.where(f[operand], pattern.rows, pattern.cols)
+        assert sram.dtype == dtype
+        return memory, offset, inside, sram, where[row, col]
 
     def _load(self, f):
-        memory, offset, inside, sram = self._box(f, "dst")
-        self.sram[sram] = f32_value(f["fill"])
-        self.sram[sram[inside]] = memory[offset[inside]]
+        memory, offset, inside, sram, where = self._box(f, "dst")
+        sram[where] = f32_value(f["fill"])
+        sram[where[inside]] = memory[offset[inside]]
 
     def _store(self, f):
-        memory, offset, inside, sram = self._box(f, "src")
-        memory[offset[inside]] = self.sram[sram[inside]]
+        memory, offset, inside, sram, where = self._box(f, "src")
+        memory[offset[inside]] = sram[where[inside]]
 
     def clears(self, f) -> bool:
         mode = CLEAR_MODES[f["clear"]]
@@ -198,19 +219,18 @@ class Interpreter:
 
     def _exec_gemm(self, f):
         m, n, k = (self.ext(f[name]) for name in "mnk")
-        lhs = self.sram[self.where(f["lhs"], *((k, m) if f["ta"] else (m, k)))]
-        rhs = self.sram[self.where(f["rhs"], *((n, k) if f["tb"] else (k, n)))]
-        dst = self.where(f["dst"], m, n)
-        lhs = (lhs.T if f["ta"] else lhs).astype(np.float64)
-        rhs = (rhs.T if f["tb"] else rhs).astype(np.float64)
-        start = 0.0 if self.clears(f) else self.sram[dst].astype(np.float64)
-        self.sram[dst] = start + lhs @ rhs
+        lhs = self.read(f["lhs"], *((k, m) if f["ta"] else (m, k)))
+        rhs = self.read(f["rhs"], *((n, k) if f["tb"] else (k, n)))
+        start = 0 if self.clears(f) else self.read(f["dst"], m, n)
+        result = start + (lhs.T if f["ta"] else lhs) @ (rhs.T if f["tb"] else rhs)
+        if result.dtype == np.int64:
+            result = result.astype(np.int32)  # modulo 2^32
+        self.write(f["dst"], m, n, result)
 
     def _exec_unary(self, f):
         m, n = self.ext(f["m"]), self.ext(f["n"])
-        x = self.sram[self.where(f["src"], m, n)].astype(np.float64)
-        scaled = x * f32_value(f["scale"]) + f32_value(f["bias"])
-        self.sram[self.where(f["dst"], m, n)] = UNARY[UNARY_FUNCS[f["func"]]](scaled)
+        scaled = self.read(f["src"], m, n) * f32_value(f["scale"]) + f32_value(f["bias"])
+        self.write(f["dst"], m, n, UNARY[UNARY_FUNCS[f["func"]]](scaled))
 
     def _exec_binary(self, f):
         m, n = self.ext(f["m"]), self.ext(f["n"])
@@ -220,31 +240,47 @@ class Interpreter:
             if mode == "imm":
                 return np.float64(f32_value(f["imm"]))
             rows, cols = {"full": (m, n), "row": (1, n), "col": (m, 1), "scalar": (1, 1)}[mode]
-            return self.sram[self.where(f[side], rows, cols)].astype(np.float64)
+            return self.read(f[side], rows, cols)
 
         result = BINARY[BINARY_FUNCS[f["func"]]](operand("lhs"), operand("rhs"))
-        self.sram[self.where(f["dst"], m, n)] = np.broadcast_to(result, (m, n))
+        self.write(f["dst"], m, n, np.broadcast_to(result, (m, n)))
 
     def _exec_reduce(self, f):
         m, n = self.ext(f["m"]), self.ext(f["n"])
         along_cols = AXES[f["axis"]] == "cols"
         ufunc = REDUCE[REDUCE_FUNCS[f["func"]]]
-        src = self.sram[self.where(f["src"], m, n)].astype(np.float64)
-        dst = self.where(f["dst"], *((m, 1) if along_cols else (1, n))).reshape(-1)
+        src = self.read(f["src"], m, n)
+        shape = (m, 1) if along_cols else (1, n)
         neutral = {"max": -np.inf, "min": np.inf}.get(REDUCE_FUNCS[f["func"]])
         kwargs = {} if neutral is None else {"initial": neutral}
-        value = ufunc.reduce(src, axis=1 if along_cols else 0, **kwargs)
+        value = ufunc.reduce(src, axis=1 if along_cols else 0, **kwargs).reshape(shape)
         if not self.clears(f):
-            value = ufunc(self.sram[dst].astype(np.float64), value)
-        self.sram[dst] = value
+            value = ufunc(self.read(f["dst"], *shape), value)
+        self.write(f["dst"], *shape, value)
 
     def _exec_fill(self, f):
-        where = self.where(f["dst"], self.ext(f["m"]), self.ext(f["n"]))
-        self.sram[where] = f32_value(f["value"])
+        sram, where = self.where(f["dst"], self.ext(f["m"]), self.ext(f["n"]))
+        sram[where] = f32_value(f["value"])
 
     def _exec_transpose(self, f):
         m, n = self.ext(f["m"]), self.ext(f["n"])
-        self.sram[self.where(f["dst"], n, m)] = self.sram[self.where(f["src"], m, n)].T
+        self.write(f["dst"], n, m, self.read(f["src"], m, n).T)
+
+    def _exec_cast(self, f):
+        m, n = self.ext(f["m"]), self.ext(f["n"])
+        values = self.read(f["src"], m, n).astype(np.float32)
+        to = DTYPES[self.agens[f["dst"]]["dtype"]]
+        self.write(f["dst"], m, n, converted(values * np.float32(f32_value(f["scale"])), to))
+
+
+def converted(values: np.ndarray, dtype: str) -> np.ndarray:
+    """float32 `values` in an element type: to the nearest even, saturating, 0 for NaN."""
+    target = NUMPY[dtype]
+    if target.kind != "i":
+        return values.astype(target)
+    info = np.iinfo(target)
+    wide = np.rint(np.where(np.isnan(values), 0, values).astype(np.float64))
+    return np.clip(wide, info.min, info.max).astype(target)
 
 
 def interpret(
@@ -256,9 +292,11 @@ def interpret(
     arrays = []
     for arg in program.args:
         if arg.role is Role.OUT:
-            arrays.append(np.full(arg.shape, np.nan, np.float32))
+            size = int(np.prod(arg.shape)) * NUMPY[arg.dtype].itemsize
+            unset = np.full(size, 0xFF, np.uint8).view(NUMPY[arg.dtype])
+            arrays.append(unset.reshape(arg.shape))
         else:
-            arrays.append(np.array(next(given), np.float32))
+            arrays.append(np.array(next(given), NUMPY[arg.dtype]))
             assert arrays[-1].shape == arg.shape
     with np.errstate(all="ignore"):
         interpreter = Interpreter(program, arrays, scalars)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from tileflow_tvm.errors import Loc
+from tileflow_tvm.isa.element_types import ElementTypes
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.program import (
     AccessPattern,
@@ -24,6 +25,7 @@ from tileflow_tvm.isa.program import (
 )
 from tileflow_tvm.isa.table import (
     CLEAR_MODES,
+    DTYPES,
     NO_REGISTER,
     OPERAND_MODES,
     SCALAR_SOURCE,
@@ -65,6 +67,9 @@ machines = st.builds(
 )
 
 
+dtypes = st.sampled_from(DTYPES)
+
+
 @st.composite
 def _shapes(draw: st.DrawFn, least_rank: int) -> tuple[int, ...]:
     return tuple(draw(st.lists(st.integers(0, 9), min_size=least_rank, max_size=5)))
@@ -74,23 +79,26 @@ def _shapes(draw: st.DrawFn, least_rank: int) -> tuple[int, ...]:
 def _tensors(
     draw: st.DrawFn, args: Sequence[ArgSpec], constants: Sequence[Constant], scratch: int
 ) -> list[TensorSpec]:
-    storages = [(Storage(StorageKind.SCRATCH), scratch)]
-    storages += [(Storage(StorageKind.ARG, i), arg.nbytes) for i, arg in enumerate(args)]
-    storages += [(Storage(StorageKind.CONST, i), len(c.data)) for i, c in enumerate(constants)]
+    storages = [(Storage(StorageKind.SCRATCH), scratch, draw(dtypes))]
+    storages += [(Storage(StorageKind.ARG, i), a.nbytes, a.dtype) for i, a in enumerate(args)]
+    storages += [
+        (Storage(StorageKind.CONST, i), len(c.data), c.dtype) for i, c in enumerate(constants)
+    ]
     tensors = []
     for name in draw(st.lists(names, min_size=1, max_size=4, unique=True)):
-        where, size = draw(st.sampled_from(storages))
+        where, size, dtype = draw(st.sampled_from(storages))
         shape = draw(_shapes(1))
         strides = contiguous(shape)
         if draw(st.booleans()):
             order = draw(st.permutations(range(len(shape))))
             strides = tuple(strides[dim] * draw(st.sampled_from([-1, 1, 2])) for dim in order)
-        tensor = TensorSpec(name, shape, strides, where)
+        tensor = TensorSpec(name, shape, strides, where, dtype)
         low, high = tensor.byte_range()
         if high - low > size:
             shape = (0, *shape[1:])
             low = 0
-        tensors.append(TensorSpec(name, shape, strides, Storage(where.kind, where.index, -low)))
+        storage = Storage(where.kind, where.index, -low)
+        tensors.append(TensorSpec(name, shape, strides, storage, dtype))
     return tensors
 
 
@@ -164,11 +172,15 @@ def _text(draw: st.DrawFn, program: Program) -> tuple[Instruction, ...]:
                                  max_size=3))
     ]  # fmt: skip
     depth = 0
+    element_types = ElementTypes(program)
     for _ in range(draw(st.integers(0, 30))):
         legal = [row for row in free if _is_legal(row, program, depth)]
         closes = depth and draw(st.integers(0, 4)) == 0
         row = rows["end"] if closes else draw(st.sampled_from(legal))
-        insns.append(draw(_instruction(row, program, depth)))
+        insn = draw(_instruction(row, program, depth))
+        if list(element_types.step(insn)):  # operands or a constant of the wrong type
+            continue
+        insns.append(insn)
         depth += (row.mnemonic == "loop") - (row.mnemonic == "end")
     insns += [draw(_instruction(rows["end"], program, depth)) for _ in range(depth)]
     return (*insns, Instruction("halt", {}, draw(locs)))
@@ -187,10 +199,12 @@ def _is_legal(row: Insn, program: Program, depth: int) -> bool:
 def programs(draw: st.DrawFn) -> Program:
     """A program that is well-formed, though not one that the verifier would let run."""
     arg_names = draw(st.lists(names, max_size=3, unique=True))
-    args = [ArgSpec(n, draw(_shapes(0)), draw(st.sampled_from(Role))) for n in arg_names]
+    args = [
+        ArgSpec(n, draw(_shapes(0)), draw(st.sampled_from(Role)), draw(dtypes)) for n in arg_names
+    ]
     const_names = draw(st.lists(names, max_size=3, unique=True))
     data = st.integers(0, 80).flatmap(lambda n: st.binary(min_size=4 * n, max_size=4 * n))
-    constants = [Constant(name, draw(data)) for name in const_names]
+    constants = [Constant(name, draw(data), draw(dtypes)) for name in const_names]
     scratch = draw(st.sampled_from([0, 4, 100000]))
     machine = draw(machines)
     program = Program(

@@ -55,7 +55,7 @@ GOLDEN = (
     accesses=1024 issue_cycles=1 semaphore_cycles=1 macs_per_cycle=1024
     mac_fill_cycles=32 mac_drain_cycles=32 vector_lanes=128 vector_startup_cycles=8
     function_cycles=1 dma_setup_cycles=8 dma_outstanding=4 dram_bytes_per_cycle=64
-    dram_latency_cycles=100 dram_burst_bytes=64 dtypes=f32
+    dram_latency_cycles=100 dram_burst_bytes=64 dtypes=f32,bf16,i8,i32
 }
 .arg X f32[7, 5] in
 .arg Y f32[5, 7] out

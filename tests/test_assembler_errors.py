@@ -109,7 +109,7 @@ def complaint(text: str) -> AssemblyError:
         (".isa tileflow 0x1234", 15, "another version of the instruction set", "this one is 0x"),
         (".arg Y f32[4] both", 15, "expected a role, found 'both'", "one of in, out, inout"),
         (".arg X f32[4] in\nhalt", 1, "a second 'X'; the first is entry 0", ""),
-        (".arg Y f16[4] in", 8, "expected a dtype, found 'f16'", "one of f32"),
+        (".arg Y f16[4] in", 8, "expected a dtype, found 'f16'", "did you mean 'bf16'?"),
         (".arg Y f32[4 in", 14, "expected ',', found 'in'", ""),
         (".tensor Y f32[4] at arg Z", 25, "no argument is called 'Z'", "declared before this: X"),
         (".tensor Y f32[4] at const Z", 27, "no constant is called 'Z'", ""),

@@ -7,11 +7,11 @@ from itertools import product
 
 import numpy as np
 import pytest
-from test_kernels_operands import LEVELS, TILES, Matrix, guarded, same_bits
+from test_kernels_operands import LEVELS, NUMPY, TILES, Matrix, guarded, noise, same_bits
 
 from tileflow_tvm._sim import kernels
 
-FILL = -7.25
+FILL = -7.0
 Dim = tuple[int, int, int, bool]
 """extent, tensor dim or -1, step, along SRAM columns"""
 
@@ -24,11 +24,12 @@ class Tensor:
     strides: tuple[int, ...]
     origin: int
     size: int
+    dtype: str = "f32"
     memory: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.memory = guarded(self.size)
-        self.memory[self.index] = np.random.default_rng(5).standard_normal(self.shape, np.float32)
+        self.memory = guarded(self.size, self.dtype)
+        self.memory[self.index] = noise(np.random.default_rng(5), self.shape, self.dtype)
 
     @property
     def index(self) -> np.ndarray:
@@ -43,12 +44,13 @@ class Tensor:
         return self.memory[self.index]
 
 
-def contiguous(*shape: int, gap: int = 0) -> Tensor:
-    """Row-major, with `gap` foreign floats behind each row."""
+def contiguous(*shape: int, gap: int = 0, dtype: str = "f32") -> Tensor:
+    """Row-major, with `gap` foreign elements behind each row."""
     strides = [1]
     for extent in reversed(shape[1:]):
         strides.insert(0, strides[0] * extent + (gap if len(strides) == 1 else 0))
-    return Tensor(shape, tuple(strides), 3, 3 + shape[0] * strides[0] - gap if shape else 4)
+    size = 3 + shape[0] * strides[0] - gap if shape else 4
+    return Tensor(shape, tuple(strides), 3, size, dtype)
 
 
 class Box:
@@ -70,7 +72,7 @@ class Box:
         self.place = place
 
     def loaded(self) -> np.ndarray:
-        values = np.full(self.rows * self.cols, np.float32(FILL))
+        values = np.full(self.rows * self.cols, FILL).astype(NUMPY[self.tensor.dtype])
         values[self.inside] = self.tensor.values[tuple(self.place[:, self.inside])]
         return values.reshape(self.rows, self.cols)
 
@@ -88,23 +90,24 @@ def transfer(level: str, move: str, tensor: Tensor, box: Box, sram: Matrix) -> i
         list(tensor.strides), list(box.coords), box.dims,
     )  # fmt: skip
     if move == "load":
-        return int(kernels.load(*arguments, FILL))
-    return int(kernels.store(*arguments))
+        return int(kernels.load(*arguments, FILL, dtype=tensor.dtype))
+    return int(kernels.store(*arguments, dtype=tensor.dtype))
 
 
 def check(level: str, tensor: Tensor, coords: tuple[int, ...], dims: list[Dim], tile: int) -> None:
     box = Box(tensor, coords, dims)
     for kind in ({}, {"extra_pitch": 1}, {"vector": True}):
-        sram = Matrix(box.rows, box.cols, tile, **kind)
+        sram = Matrix(box.rows, box.cols, tile, dtype=tensor.dtype, **kind)
         before = tensor.memory.copy()
         moved = transfer(level, "load", tensor, box, sram)
         sram.check(box.loaded())
         same_bits(tensor.memory, before)
         assert moved == box.inside.sum()
 
-        matrix = np.random.default_rng(6).standard_normal((box.rows, box.cols), np.float32)
+        matrix = noise(np.random.default_rng(6), (box.rows, box.cols), tensor.dtype)
         # What is outside the tensor is not read: it may be anything.
-        matrix[~box.inside.reshape(matrix.shape)] = np.nan
+        anything = np.nan if matrix.dtype.kind != "i" else 99
+        matrix[~box.inside.reshape(matrix.shape)] = anything
         sram.set(matrix)
         expected = before.copy()
         expected[tensor.index] = box.stored(matrix)
@@ -128,6 +131,21 @@ def transposed(rows: int, cols: int) -> list[Dim]:
 @pytest.mark.parametrize(("rows", "cols"), [(1, 1), (1, 50), (50, 1), (33, 70), (64, 64), (7, 300)])
 def test_matrix(level: str, tile: int, box, rows: int, cols: int) -> None:
     tensor = contiguous(83, 91, gap=5)
+    for coords in ((0, 0), (-3, 40), (60, -9), (30, 85), (-200, 0), (83, 91), (17, 23)):
+        check(level, tensor, coords, box(rows, cols), tile)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("tile", [8, 32, 64])
+@pytest.mark.parametrize("dtype", ["bf16", "i8", "i32"])
+@pytest.mark.parametrize("box", [plain, transposed])
+@pytest.mark.parametrize(
+    ("rows", "cols"), [(1, 1), (1, 50), (50, 1), (33, 70), (64, 64), (7, 2000)]
+)
+def test_matrix_of_other_elements(
+    level: str, tile: int, dtype: str, box, rows: int, cols: int
+) -> None:
+    tensor = contiguous(83, 2091, gap=5, dtype=dtype)
     for coords in ((0, 0), (-3, 40), (60, -9), (30, 85), (-200, 0), (83, 91), (17, 23)):
         check(level, tensor, coords, box(rows, cols), tile)
 

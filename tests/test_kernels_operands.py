@@ -6,37 +6,44 @@ import ctypes
 import mmap
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from tileflow_tvm._sim import kernels
+from tileflow_tvm.isa.table import DTYPE_FACTS
 
 LEVELS = kernels.levels()
 TILES = (8, 16, 32, 64, 128)
 CANARY = 0x7FA1C0DE
-"""A NaN: where padding enters a result, it shows."""
+"""A NaN: where padding enters a result, it shows. Narrow elements are parts of it."""
+NUMPY = {d.name: np.dtype(getattr(ml_dtypes, d.numpy, d.numpy)) for d in DTYPE_FACTS}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def guarded(count: int) -> np.ndarray:
+def guarded(count: int, dtype: str = "f32") -> np.ndarray:
     """`count` canaries; the page behind the last one cannot be read."""
-    page = mmap.PAGESIZE
-    size = -(-max(count, 1) * 4 // page) * page
+    page, item = mmap.PAGESIZE, NUMPY[dtype].itemsize
+    size = -(-max(count, 1) * item // page) * page
     memory = mmap.mmap(-1, size + page)
     start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     assert _libc.mprotect(ctypes.c_void_p(start + size), page, 0) == 0
-    array = np.frombuffer(memory, np.float32, count, size - 4 * count)
-    array.view(np.uint32)[:] = CANARY
+    array = np.frombuffer(memory, NUMPY[dtype], count, size - item * count)
+    bits_of(array)[:] = CANARY & ((1 << 8 * item) - 1)
     return array
+
+
+def bits_of(array: np.ndarray) -> np.ndarray:
+    return array.view(np.dtype(f"u{array.itemsize}"))
 
 
 def same_bits(actual: np.ndarray, expected: np.ndarray) -> None:
     """Equal bit for bit, where any NaN equals any other."""
     actual, expected = np.asarray(actual), np.asarray(expected)
-    assert actual.dtype == expected.dtype == np.float32
+    assert actual.dtype == expected.dtype
     assert actual.shape == expected.shape
-    differ = actual.view(np.uint32) != expected.view(np.uint32)
+    differ = bits_of(actual) != bits_of(expected)
     differ &= ~(np.isnan(actual) & np.isnan(expected))
     if differ.any():
         at = tuple(int(i) for i in np.argwhere(differ)[0])
@@ -54,6 +61,7 @@ class Matrix:
     vector: bool = False
     extra_pitch: int = 0
     """Tiles of a grid row that do not belong to the matrix."""
+    dtype: str = "f32"
     memory: np.ndarray = field(init=False)
     index: np.ndarray = field(init=False)
 
@@ -64,7 +72,7 @@ class Matrix:
         else:
             tiles = r // self.tile * self.pitch + c // self.tile
             self.index = tiles * self.tile**2 + r % self.tile * self.tile + c % self.tile
-        self.memory = guarded(int(self.index.max(initial=-1)) + 1)
+        self.memory = guarded(int(self.index.max(initial=-1)) + 1, self.dtype)
 
     @property
     def pitch(self) -> int:
@@ -84,15 +92,23 @@ class Matrix:
 
     def check(self, expected: np.ndarray) -> None:
         """The matrix is as expected and nothing around it was written."""
-        same_bits(self.values, np.asarray(expected, np.float32))
+        same_bits(self.values, np.asarray(expected, NUMPY[self.dtype]))
         around = np.ones(self.memory.size, bool)
         around[self.index] = False
-        assert (self.memory.view(np.uint32)[around] == CANARY).all(), "padding was written"
+        canary = CANARY & ((1 << 8 * self.memory.itemsize) - 1)
+        assert (bits_of(self.memory)[around] == canary).all(), "padding was written"
 
 
 def random_matrix(rng: np.random.Generator, m: int, n: int, tile: int, **kind: object) -> Matrix:
     matrix = Matrix(m, n, tile, **kind)  # type: ignore[arg-type]
-    return matrix.set(rng.standard_normal((m, n), np.float32))
+    return matrix.set(noise(rng, (m, n), matrix.dtype))
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Normal values, or integers of which every one of int8 is likely."""
+    if NUMPY[dtype].kind == "i":
+        return rng.integers(-128, 128, shape).astype(NUMPY[dtype])
+    return rng.standard_normal(shape, np.float32).astype(NUMPY[dtype])
 
 
 def kinds(m: int, n: int) -> list[dict[str, object]]:

@@ -6,51 +6,58 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import test_kernels_cast as cast
 import test_kernels_elementwise as elementwise
 import test_kernels_functions as functions
 import test_kernels_gemm as gemm
 import test_kernels_reduce as reduce
-from test_kernels_operands import LEVELS, Matrix, random_matrix
+from test_kernels_operands import LEVELS, NUMPY, Matrix, noise, random_matrix
 
 from tileflow_tvm._sim import kernels
+from tileflow_tvm.isa.table import GEMM_DTYPES
 
 M, N, K = 37, 71, 45
 """No multiple of a tile, and no two alike."""
 
 
-def check_gemm(level: str, _: str, rng: np.random.Generator) -> None:
-    lhs, rhs = random_matrix(rng, M, K, 32), random_matrix(rng, K, N, 32)
-    dst = random_matrix(rng, M, N, 32)
-    expected = gemm.fused(dst.values, lhs.values, rhs.values)
+def check_gemm(level: str, _: str, dtype: str, rng: np.random.Generator) -> None:
+    lhs = random_matrix(rng, M, K, 32, dtype=dtype)
+    rhs = random_matrix(rng, K, N, 32, dtype=dtype)
+    dst = random_matrix(rng, M, N, 32, dtype=GEMM_DTYPES[dtype])
+    expected = gemm.ORACLES[dtype](dst.values, lhs.values, rhs.values)
     gemm.run(level, dst, lhs, rhs, clear=False)
     dst.check(expected)
 
 
-def check_unary(level: str, function: str, rng: np.random.Generator) -> None:
+def check_unary(level: str, function: str, _: str, rng: np.random.Generator) -> None:
     x = rng.standard_normal(M * N).astype(np.float32)
     most, at = functions.worst(function, x, functions.apply(level, function, x))
     assert most <= functions.MOST_ULP, f"{most:.3f} ulp at {at!r}"
 
 
-def check_binary(level: str, function: str, _: np.random.Generator) -> None:
+def check_binary(level: str, function: str, _: str, __: np.random.Generator) -> None:
     elementwise.check(level, function, M, N, 32, "full", "col")
 
 
-def check_reduce(level: str, function: str, rng: np.random.Generator) -> None:
+def check_reduce(level: str, function: str, _: str, rng: np.random.Generator) -> None:
     for along_cols in (True, False):
         src = random_matrix(rng, M, N, 32)
         reduce.check(level, function, src, True, along_cols, {"vector": True})
 
 
-def check_fill(level: str, _: str, __: np.random.Generator) -> None:
-    dst = Matrix(M, N)
-    kernels.fill(level, dst.operand, M, N, 32, -2.5)
-    dst.check(np.full((M, N), -2.5, np.float32))
+def check_fill(level: str, _: str, dtype: str, __: np.random.Generator) -> None:
+    dst = Matrix(M, N, dtype=dtype)
+    kernels.fill(level, dst.operand, M, N, 32, -3.0, dtype=dtype)
+    dst.check(np.full((M, N), -3.0))
 
 
-def check_transpose(level: str, _: str, rng: np.random.Generator) -> None:
-    src, dst = random_matrix(rng, M, N, 32), Matrix(N, M)
-    kernels.transpose(level, dst.operand, src.operand, M, N, 32)
+def check_cast(level: str, function: str, dtype: str, rng: np.random.Generator) -> None:
+    cast.check(level, dtype, function, noise(rng, (M, N), dtype), 1.5)
+
+
+def check_transpose(level: str, _: str, dtype: str, rng: np.random.Generator) -> None:
+    src, dst = random_matrix(rng, M, N, 32, dtype=dtype), Matrix(N, M, dtype=dtype)
+    kernels.transpose(level, dst.operand, src.operand, M, N, 32, dtype=dtype)
     dst.check(src.values.T)
 
 
@@ -58,40 +65,42 @@ BOX = [(M, 0, 1, False), (N, 1, 1, True)]
 ORIGIN = (3, 5)
 
 
-def check_load(level: str, _: str, rng: np.random.Generator) -> None:
+def check_load(level: str, _: str, dtype: str, rng: np.random.Generator) -> None:
     """A box that hangs over the lower and right edge of its tensor."""
-    tensor = rng.standard_normal((M, N), dtype=np.float32)
-    dst = Matrix(M, N)
+    tensor = noise(rng, (M, N), dtype)
+    dst = Matrix(M, N, dtype=dtype)
     moved = kernels.load(level, dst.operand, 32, tensor.ravel(), 0, [M, N], [N, 1], list(ORIGIN),
-                         BOX, 0.5)  # fmt: skip
-    expected = np.full((M, N), 0.5, np.float32)
+                         BOX, -3.0, dtype=dtype)  # fmt: skip
+    expected = np.full((M, N), -3.0, NUMPY[dtype])
     inside = tensor[ORIGIN[0] :, ORIGIN[1] :]
     expected[: inside.shape[0], : inside.shape[1]] = inside
     dst.check(expected)
     assert moved == inside.size
 
 
-def check_store(level: str, _: str, rng: np.random.Generator) -> None:
-    src = random_matrix(rng, M, N, 32)
-    tensor = rng.standard_normal((M, N), dtype=np.float32)
+def check_store(level: str, _: str, dtype: str, rng: np.random.Generator) -> None:
+    src = random_matrix(rng, M, N, 32, dtype=dtype)
+    tensor = noise(rng, (M, N), dtype)
     expected = tensor.copy()
     inside = expected[ORIGIN[0] :, ORIGIN[1] :]
     inside[...] = src.values[: inside.shape[0], : inside.shape[1]]
     flat = tensor.ravel()
-    moved = kernels.store(level, src.operand, 32, flat, 0, [M, N], [N, 1], list(ORIGIN), BOX)
+    moved = kernels.store(level, src.operand, 32, flat, 0, [M, N], [N, 1], list(ORIGIN), BOX,
+                          dtype=dtype)  # fmt: skip
     np.testing.assert_array_equal(flat.reshape(M, N), expected)
     assert moved == inside.size
 
 
-CHECKS: dict[tuple[str, str], Callable[[str, str, np.random.Generator], None]] = {
-    ("exec.gemm", "f32"): check_gemm,
+CHECKS: dict[tuple[str, str], Callable[[str, str, str, np.random.Generator], None]] = {
+    **{("exec.gemm", dtype): check_gemm for dtype in ("f32", "bf16", "i8")},
     ("exec.unary", "f32"): check_unary,
     ("exec.binary", "f32"): check_binary,
     ("exec.reduce", "f32"): check_reduce,
-    ("exec.fill", "f32"): check_fill,
-    ("exec.transpose", "f32"): check_transpose,
-    ("load", "f32"): check_load,
-    ("store", "f32"): check_store,
+    **{("exec.cast", dtype): check_cast for dtype in ("f32", "bf16", "i8", "i32")},
+    **{("exec.fill", dtype): check_fill for dtype in ("f32", "bf16", "i8", "i32")},
+    **{("exec.transpose", dtype): check_transpose for dtype in ("f32", "bf16", "i8", "i32")},
+    **{("load", dtype): check_load for dtype in ("f32", "bf16", "i8", "i32")},
+    **{("store", dtype): check_store for dtype in ("f32", "bf16", "i8", "i32")},
 }
 
 
@@ -99,7 +108,7 @@ CHECKS: dict[tuple[str, str], Callable[[str, str, np.random.Generator], None]] =
 def test_kernel(
     operation: str, function: str, dtype: str, level: str, rng: np.random.Generator
 ) -> None:
-    CHECKS[operation, dtype](level, function, rng)
+    CHECKS[operation, dtype](level, function, dtype, rng)
 
 
 def test_the_table_has_a_row_for_each_level() -> None:

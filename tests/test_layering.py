@@ -47,7 +47,7 @@ OUTSIDE = {
     "passes": {"tvm.tirx"},
     "kernels": {"tvm", "numpy"},
     "timing": set(),
-    "sim": {"numpy"},
+    "sim": {"numpy", "ml_dtypes"},
     "driver": {"tvm", "numpy"},
     "golden": {"tvm", "numpy"},
     "cli": {"tvm", "numpy", "rich"},

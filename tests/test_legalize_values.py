@@ -10,7 +10,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     "dtype": (at_header(map_block("A(4, 5)float16, C(4, 5)", "T.Cast('float32', A[vi, vj])")),
               "tensor 'A' has dtype float16", "supported: float32"),
     "integers": (at_header(map_block("A(4, 5)int32, C(4, 5)", "T.float32(0)")),
-                 "tensor 'A' has dtype int32", "supported: float32"),
+                 "tensor 'A' has dtype int32", "supported: float32 here; tile-level kernels"),
     "rank 0": (at_header(map_block("s(), C(4, 5)", "s[()]")), "tensor 's' has rank 0", r"\(1,\)"),
     "rank 7": (at_header(map_block("A(1, 1, 1, 1, 1, 1, 9), C(4, 5)", "T.float32(0)")),
                "tensor 'A' has rank 7", "ranks 1 and 2"),

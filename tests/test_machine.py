@@ -68,6 +68,9 @@ def test_every_key_has_a_meaning():
         assert "unit" in field.metadata
 
 
+DTYPES = 'dtypes = ["f32", "bf16", "i8", "i32"]'
+
+
 @pytest.mark.parametrize(
     ("before", "after", "line", "what"),
     [
@@ -88,10 +91,10 @@ def test_every_key_has_a_meaning():
         ("exec_engines = 1", "exec_engines = 5", "exec_engines", "is 5, outside 1..4"),
         ('name = "tileflow"', "name = 5", "name", "name is 5, not a name"),
         ('name = "tileflow"', 'name = ""', "name", "name is '', not a name"),
-        ('dtypes = ["f32"]', 'dtypes = ["f64"]', "dtypes", "dtypes is ('f64',)"),
-        ('dtypes = ["f32"]', "dtypes = []", "dtypes", "dtypes is ()"),
-        ('dtypes = ["f32"]', "dtypes = [[1]]", "dtypes", "dtypes is ([1],)"),
-        ('dtypes = ["f32"]', 'dtypes = "f32"', "dtypes", "dtypes is 'f32'"),
+        (DTYPES, 'dtypes = ["f64"]', "dtypes", "dtypes is ('f64',)"),
+        (DTYPES, "dtypes = []", "dtypes", "dtypes is ()"),
+        (DTYPES, "dtypes = [[1]]", "dtypes", "dtypes is ([1],)"),
+        (DTYPES, 'dtypes = "f32"', "dtypes", "dtypes is 'f32'"),
         ("tile = 32", "tile = 32\ntil = 1", "til ", "unknown key 'til'"),
         ("tile = 32", "tile = 32\n  [engines]\nx = 1", "  [", "unknown key 'engines'"),
     ],

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from isa_interpreter import converted
 
 from tileflow_tvm.frontend.tile_ir import (
+    ITEMSIZE,
     Affine,
     Alloc,
     Buffer,
@@ -26,6 +28,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Var,
 )
 from tileflow_tvm.frontend.tree import buffers_used
+from tileflow_tvm.passes.element_types import ISA_NAME
 
 UNWRITTEN, VALUE, OUTSIDE = 0, 1, 2
 
@@ -126,7 +129,7 @@ class TileInterpreter:
         if len(buffer.shape) == 2:
             assert all(side % self.tile == 0 for side in buffer.shape), f"{buffer.name} no grid"
         sides = [-(-side // self.tile) * self.tile for side in buffer.shape]
-        self.live[buffer] = int(np.prod(sides)) * 4
+        self.live[buffer] = int(np.prod(sides)) * ITEMSIZE[buffer.dtype]
         self.traffic.peak_bytes = max(self.traffic.peak_bytes, sum(self.live.values()))
 
     def _loop(self, loop: Loop) -> None:
@@ -271,6 +274,13 @@ class TileInterpreter:
             self._write(op.dst, combine.reduce(src, axis=axis))
         elif src.size:
             self._write(op.dst, combine(combine.reduce(src, axis=axis), self._read(op.dst)))
+
+    def _cast(self, op: Op) -> None:
+        assert op.dst is not None
+        (src,) = (self._read(src) for src in op.srcs)
+        scaled = src.astype(np.float32) * np.float32(op.scale)
+        dtype = ISA_NAME[op.dst.buffer.dtype]
+        self._write(op.dst, converted(scaled, dtype).astype(np.float64))
 
     def _fill(self, op: Op) -> None:
         self._write(op.dst, np.full(op.dst.shape, op.value))

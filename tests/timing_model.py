@@ -15,6 +15,7 @@ from tileflow_tvm.isa.program import Program
 from tileflow_tvm.isa.table import (
     AXES,
     BINARY_FUNCS,
+    ITEM_BYTES,
     NO_REGISTER,
     UNARY_FUNCS,
     Engine,
@@ -195,6 +196,7 @@ class Model(Interpreter):
     def _bursts(self, f: dict) -> int:
         """Element by element."""
         spec = self.program.tensors[f["tensor"]]
+        item = ITEM_BYTES[spec.dtype]
         pattern = self.program.accesses[f["access"]]
         if any(dim.extent == 0 for dim in pattern.dims):
             return 0
@@ -211,11 +213,11 @@ class Model(Interpreter):
             if not all(0 <= x < size for x, size in zip(at, spec.shape, strict=True)):
                 continue
             element = sum(x * stride for x, stride in zip(at, spec.strides, strict=True))
-            burst = (spec.storage.offset + 4 * element) // self.machine.dram_burst_bytes
+            burst = (spec.storage.offset + item * element) // self.machine.dram_burst_bytes
             bursts += burst != last
             elements += 1
             last = burst
-        self.asked_bytes += min(4 * elements, bursts * self.machine.dram_burst_bytes)
+        self.asked_bytes += min(item * elements, bursts * self.machine.dram_burst_bytes)
         return bursts
 
 

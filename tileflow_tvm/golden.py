@@ -13,7 +13,7 @@ from tileflow_tvm.driver import Executable, compile
 from tileflow_tvm.errors import CallError, TileflowError
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.program import ArgSpec, Role
-from tileflow_tvm.sim import DTYPES, Stats
+from tileflow_tvm.sim import DTYPES, Stats, draw
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SHOWN = 5
 """Mismatches that an error lists."""
 RTOL, ATOL = 1e-4, 1e-5
+EPSILON = {"bfloat16": 2.0**-7}
+"""Element types whose own step is larger than RTOL."""
 
 
 class CheckError(TileflowError):
@@ -51,7 +53,7 @@ def check(
 ) -> Report:
     """Run `kernel` in both engines and compare every element with an oracle.
 
-    Without `inputs`, standard normal ones are drawn from `seed`. `oracle` takes the inputs as
+    Without `inputs`, random ones are drawn from `seed`. `oracle` takes the inputs as
     float64 and returns the outputs (one array, or a sequence); without it a compute-level
     function is run by TVM's LLVM. An element passes where |got - want| <= rtol * |want| + atol *
     max|want|; NaN matches NaN, an infinity itself. Raises CheckError with the first mismatches.
@@ -119,9 +121,9 @@ def _compare_all(
 
 
 def draw_inputs(exe: Executable, seed: int) -> list[np.ndarray]:
-    """Standard normal arrays for what the program reads."""
+    """Random arrays for what the program reads."""
     rng = np.random.default_rng(seed)
-    return [rng.standard_normal(arg.shape).astype(DTYPES[arg.dtype]) for arg in exe.simulator.reads]
+    return [draw(rng, arg) for arg in exe.simulator.reads]
 
 
 def _expected(
@@ -169,7 +171,8 @@ def _by_argument(args: Sequence[ArgSpec], arrays: list[Any]) -> list[tuple[np.nd
 
 
 def _same_bits(name: str, got: np.ndarray, want: np.ndarray) -> None:
-    differs = (got.view(np.uint32) != want.view(np.uint32)) & ~(np.isnan(got) & np.isnan(want))
+    bits = np.dtype(f"u{got.itemsize}")
+    differs = (got.view(bits) != want.view(bits)) & ~(np.isnan(got) & np.isnan(want))
     if differs.any():
         at = tuple(int(index) for index in np.argwhere(differs)[0])
         raise CheckError(
@@ -189,6 +192,8 @@ def _compare(
         raise CheckError(what, hint="the oracle is to return what the kernel writes, in its shape")
     if not got.size:
         return 0.0, 0.0
+    rtol = max(rtol, EPSILON.get(got.dtype.name, 0.0))
+    got = got.astype(np.float64)
     finite = np.isfinite(expected)
     scale = float(np.abs(expected[finite]).max(initial=0.0))
     with np.errstate(invalid="ignore", over="ignore"):

@@ -8,6 +8,7 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from tileflow_tvm.errors import (
@@ -22,9 +23,12 @@ from tileflow_tvm.errors import (
 )
 from tileflow_tvm.isa.container import to_bytes
 from tileflow_tvm.isa.program import ArgSpec, Program, Role
+from tileflow_tvm.isa.table import DTYPE_FACTS
 from tileflow_tvm.timing import Timing, timing_of
 
-DTYPES = {"f32": np.dtype(np.float32)}
+DTYPES = {
+    dtype.name: np.dtype(getattr(ml_dtypes, dtype.numpy, dtype.numpy)) for dtype in DTYPE_FACTS
+}
 """The ISA's name of a dtype → NumPy's."""
 
 ENGINES = ("auto", "sequential", "threaded")
@@ -236,6 +240,14 @@ class Simulator:
         return self.program.insns[pc].loc
 
 
+def draw(rng: np.random.Generator, arg: ArgSpec) -> np.ndarray:
+    """Standard normal values; of an integer type, integers from the whole range of int8."""
+    dtype = DTYPES[arg.dtype]
+    if dtype.kind == "i":
+        return rng.integers(-128, 128, arg.shape).astype(dtype)
+    return rng.standard_normal(arg.shape).astype(dtype)
+
+
 def checked_input(arg: ArgSpec, value: Any) -> np.ndarray:
     """`value` as a C-contiguous array; CallError where dtype or shape are not the argument's."""
     dtype = DTYPES[arg.dtype]
@@ -249,7 +261,7 @@ def checked_input(arg: ArgSpec, value: Any) -> np.ndarray:
     if array.dtype != dtype:
         raise CallError(
             f"'{arg.name}' takes {dtype}, not {array.dtype}",
-            hint=f"cast it yourself: {arg.name}.astype(np.{dtype})",
+            hint=f"cast it yourself: {arg.name}.astype({_spelled(dtype)})",
         )
     if array.shape != arg.shape:
         raise CallError(
@@ -257,6 +269,11 @@ def checked_input(arg: ArgSpec, value: Any) -> np.ndarray:
             hint=_reshape_hint(arg, array),
         )
     return np.require(array, dtype, ["C", "A"])
+
+
+def _spelled(dtype: np.dtype[Any]) -> str:
+    """`dtype` as a script names it."""
+    return f"ml_dtypes.{dtype}" if hasattr(ml_dtypes, dtype.name) else f"np.{dtype}"
 
 
 def _reshape_hint(arg: ArgSpec, array: np.ndarray) -> str:
@@ -267,7 +284,7 @@ def _reshape_hint(arg: ArgSpec, array: np.ndarray) -> str:
 
 
 def _checked_target(arg: ArgSpec, target: Any, inputs: Sequence[Any]) -> np.ndarray:
-    empty = f"np.empty({arg.shape}, np.{DTYPES[arg.dtype]})"
+    empty = f"np.empty({arg.shape}, {_spelled(DTYPES[arg.dtype])})"
     if not isinstance(target, np.ndarray) or target.dtype != DTYPES[arg.dtype]:
         raise CallError(f"out for '{arg.name}' is to be a {DTYPES[arg.dtype]} array", hint=empty)
     if target.shape != arg.shape:

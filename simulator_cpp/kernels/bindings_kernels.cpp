@@ -1,5 +1,5 @@
-// Python's view of the kernels. An operand is a pair (flat float32 array, pitch); arrays are
-// changed in place. Extents are checked against the arrays here, as the kernels check nothing.
+// Python's view of the kernels. An operand is a pair (flat array, pitch); arrays are changed in
+// place. Extents are checked against the arrays here, as the kernels check nothing.
 // `repeats` is for benchmarks: calls are shorter than what Python takes for one.
 #include "kernels/bindings_kernels.h"
 
@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "element.h"
+#include "isa.h"
 #include "kernels/kernels.h"
 #include "kernels/levels.h"
 
@@ -22,8 +24,7 @@ namespace py = pybind11;
 namespace tileflow {
 namespace {
 
-using Array = py::array_t<float, py::array::c_style>;
-using Matrix = std::pair<Array, int>;  // flat memory, pitch
+using Matrix = std::pair<py::array, int>;  // flat memory, pitch
 using Box = std::vector<std::tuple<std::uint32_t, int, std::int32_t, bool>>;
 using Coords = std::vector<std::int64_t>;
 
@@ -61,19 +62,36 @@ void check_tile(int tile) {
   }
 }
 
+// By the name of the ISA.
+isa::DType dtype_named(const std::string& name) {
+  const auto at = std::ranges::find(isa::kDTypeNames, name);
+  if (at == isa::kDTypeNames.end()) throw std::invalid_argument("no dtype '" + name + "'");
+  return static_cast<isa::DType>(at - isa::kDTypeNames.begin());
+}
+
+std::size_t row_of(isa::DType dtype) { return static_cast<std::size_t>(dtype); }
+
+void* memory_of(py::array& array, isa::DType dtype) {
+  if (array.itemsize() != isa::item_bytes(dtype) || (array.flags() & py::array::c_style) == 0) {
+    throw std::invalid_argument("an array is of another dtype, or not contiguous");
+  }
+  return array.mutable_data();
+}
+
 // `rows` x `cols` of `matrix`, which has to hold them.
-Operand operand(Matrix& matrix, std::int64_t rows, std::int64_t cols, int tile) {
+Operand operand(Matrix& matrix, std::int64_t rows, std::int64_t cols, int tile,
+                isa::DType dtype = isa::DType::kF32) {
   check_tile(tile);
   auto& [array, pitch] = matrix;
   if (rows < 0 || cols < 0 || pitch < 0) throw std::invalid_argument("a negative extent or pitch");
-  std::int64_t floats = rows * cols;
-  if (pitch > 0 && floats > 0) {
+  std::int64_t elements = rows * cols;
+  if (pitch > 0 && elements > 0) {
     if ((cols - 1) / tile >= pitch) throw std::invalid_argument("more columns than the pitch has");
     const std::int64_t last_tile = (rows - 1) / tile * pitch + (cols - 1) / tile;
-    floats = last_tile * tile * tile + (rows - 1) % tile * tile + (cols - 1) % tile + 1;
+    elements = last_tile * tile * tile + (rows - 1) % tile * tile + (cols - 1) % tile + 1;
   }
-  if (floats > array.size()) throw std::invalid_argument("an operand is larger than its array");
-  return {array.mutable_data(), pitch};
+  if (elements > array.size()) throw std::invalid_argument("an operand is larger than its array");
+  return {memory_of(array, dtype), pitch};
 }
 
 template <class Function, std::size_t N>
@@ -83,10 +101,15 @@ Function pick(const std::array<Function, N>& functions, int index) {
 }
 
 void gemm(const std::string& level, Matrix dst, Matrix lhs, Matrix rhs, int m, int n, int k,
-          int tile, bool clear, bool lhs_transposed, bool rhs_transposed, int repeats) {
-  const GemmArgs args{.dst = operand(dst, m, n, tile),
-                      .lhs = lhs_transposed ? operand(lhs, k, m, tile) : operand(lhs, m, k, tile),
-                      .rhs = rhs_transposed ? operand(rhs, n, k, tile) : operand(rhs, k, n, tile),
+          int tile, bool clear, bool lhs_transposed, bool rhs_transposed, int repeats,
+          const std::string& dtype) {
+  const auto pair = std::ranges::find(isa::kGemmDTypes, dtype_named(dtype), &isa::DTypePair::from);
+  if (pair == isa::kGemmDTypes.end()) throw std::invalid_argument("no product of " + dtype);
+  const GemmArgs args{.dst = operand(dst, m, n, tile, pair->to),
+                      .lhs = lhs_transposed ? operand(lhs, k, m, tile, pair->from)
+                                            : operand(lhs, m, k, tile, pair->from),
+                      .rhs = rhs_transposed ? operand(rhs, n, k, tile, pair->from)
+                                            : operand(rhs, k, n, tile, pair->from),
                       .m = m,
                       .n = n,
                       .k = k,
@@ -94,7 +117,7 @@ void gemm(const std::string& level, Matrix dst, Matrix lhs, Matrix rhs, int m, i
                       .clear = clear,
                       .lhs_transposed = lhs_transposed,
                       .rhs_transposed = rhs_transposed};
-  const auto function = level_named(level).gemm;
+  const auto function = level_named(level).gemm[row_of(pair->from)];
   for (int i = 0; i < repeats; ++i) function(args);
 }
 
@@ -141,37 +164,61 @@ void reduce(const std::string& level, int function, Matrix dst, Matrix src, int 
   for (int i = 0; i < repeats; ++i) picked(args);
 }
 
-void fill(const std::string& level, Matrix dst, int m, int n, int tile, float value, int repeats) {
-  const FillArgs args{operand(dst, m, n, tile), m, n, tile, value};
-  const auto function = level_named(level).fill;
+std::uint32_t element(float value, isa::DType dtype) {
+  const auto bits = element_of(value, dtype);
+  if (!bits) throw std::invalid_argument("no element of this dtype");
+  return *bits;
+}
+
+void fill(const std::string& level, Matrix dst, int m, int n, int tile, float value, int repeats,
+          const std::string& dtype) {
+  const isa::DType type = dtype_named(dtype);
+  const FillArgs args{operand(dst, m, n, tile, type), m, n, tile, element(value, type)};
+  const auto function = level_named(level).fill[row_of(type)];
   for (int i = 0; i < repeats; ++i) function(args);
 }
 
 void transpose(const std::string& level, Matrix dst, Matrix src, int m, int n, int tile,
-               int repeats) {
-  const TransposeArgs args{operand(dst, n, m, tile), operand(src, m, n, tile), m, n, tile};
-  const auto function = level_named(level).transpose;
+               int repeats, const std::string& dtype) {
+  const isa::DType type = dtype_named(dtype);
+  const TransposeArgs args{operand(dst, n, m, tile, type), operand(src, m, n, tile, type), m, n,
+                           tile};
+  const auto function = level_named(level).transpose[row_of(type)];
+  for (int i = 0; i < repeats; ++i) function(args);
+}
+
+void cast(const std::string& level, Matrix dst, Matrix src, int m, int n, const std::string& from,
+          const std::string& to, int tile, float scale, int repeats) {
+  const auto pair = std::ranges::find_if(isa::kCastDTypes, [&](const isa::DTypePair& each) {
+    return each.from == dtype_named(from) && each.to == dtype_named(to);
+  });
+  if (pair == isa::kCastDTypes.end()) throw std::invalid_argument("no such cast");
+  const CastArgs args{
+      operand(dst, m, n, tile, pair->to), operand(src, m, n, tile, pair->from), m, n, tile, scale};
+  const auto function =
+      level_named(level).cast[static_cast<std::size_t>(pair - isa::kCastDTypes.begin())];
   for (int i = 0; i < repeats; ++i) function(args);
 }
 
 // Where element (0, ..., 0) is, after a check that every element lies in the array.
-float* tensor_origin(Array& memory, std::int64_t origin, const Coords& shape,
-                     const Coords& strides) {
+void* tensor_origin(py::array& memory, isa::DType dtype, std::int64_t origin, const Coords& shape,
+                    const Coords& strides) {
+  auto* const first = static_cast<std::byte*>(memory_of(memory, dtype));
   std::int64_t low = origin;
   std::int64_t high = origin;
   for (std::size_t d = 0; d < shape.size(); ++d) {
-    if (shape[d] < 1) return memory.mutable_data();
+    if (shape[d] < 1) return first;
     (strides[d] < 0 ? low : high) += (shape[d] - 1) * strides[d];
   }
   if (low < 0 || high >= memory.size()) {
     throw std::invalid_argument("the tensor is larger than its array");
   }
-  return memory.mutable_data() + origin;
+  return first + origin * isa::item_bytes(dtype);
 }
 
-std::int64_t move(DmaFn function, Matrix& sram, int tile, Array& memory, std::int64_t origin,
-                  const Coords& shape, const Coords& strides, const Coords& coords, const Box& box,
-                  float fill, int repeats) {
+std::int64_t move(DmaFn function, isa::DType dtype, Matrix& sram, int tile, py::array& memory,
+                  std::int64_t origin, const Coords& shape, const Coords& strides,
+                  const Coords& coords, const Box& box, float fill, int repeats) {
   const std::size_t rank = shape.size();
   if (rank > kMaxRank || box.size() > kMaxRank || strides.size() != rank || coords.size() != rank) {
     throw std::invalid_argument("ranks disagree, or exceed 5");
@@ -187,34 +234,37 @@ std::int64_t move(DmaFn function, Matrix& sram, int tile, Array& memory, std::in
     (column ? cols : rows) *= extent;
   }
   DmaArgs args;
-  const Operand matrix = operand(sram, rows, cols, tile);
+  const Operand matrix = operand(sram, rows, cols, tile, dtype);
   args.sram = matrix.data;
   args.pitch = matrix.pitch;
   args.tile = tile;
-  args.tensor = tensor_origin(memory, origin, shape, strides);
+  args.tensor = tensor_origin(memory, dtype, origin, shape, strides);
   args.rank = static_cast<int>(rank);
   std::ranges::copy(shape, args.shape.begin());
   std::ranges::copy(strides, args.strides.begin());
   std::ranges::copy(coords, args.coords.begin());
   args.box = dims;
-  args.fill = fill;
+  args.fill = element(fill, dtype);
   std::int64_t moved = 0;
   for (int i = 0; i < repeats; ++i) moved = function(args);
   return moved;
 }
 
-std::int64_t load(const std::string& level, Matrix sram, int tile, Array memory,
+std::int64_t load(const std::string& level, Matrix sram, int tile, py::array memory,
                   std::int64_t origin, const Coords& shape, const Coords& strides,
-                  const Coords& coords, const Box& box, float fill, int repeats) {
-  return move(level_named(level).load, sram, tile, memory, origin, shape, strides, coords, box,
-              fill, repeats);
+                  const Coords& coords, const Box& box, float fill, int repeats,
+                  const std::string& dtype) {
+  const isa::DType type = dtype_named(dtype);
+  return move(level_named(level).load[row_of(type)], type, sram, tile, memory, origin, shape,
+              strides, coords, box, fill, repeats);
 }
 
-std::int64_t store(const std::string& level, Matrix sram, int tile, Array memory,
+std::int64_t store(const std::string& level, Matrix sram, int tile, py::array memory,
                    std::int64_t origin, const Coords& shape, const Coords& strides,
-                   const Coords& coords, const Box& box, int repeats) {
-  return move(level_named(level).store, sram, tile, memory, origin, shape, strides, coords, box,
-              0.0F, repeats);
+                   const Coords& coords, const Box& box, int repeats, const std::string& dtype) {
+  const isa::DType type = dtype_named(dtype);
+  return move(level_named(level).store[row_of(type)], type, sram, tile, memory, origin, shape,
+              strides, coords, box, 0.0F, repeats);
 }
 
 }  // namespace
@@ -223,7 +273,8 @@ void bind_kernels(py::module_& module) {
   using py::arg;
   py::module_ kernels = module.def_submodule(
       "kernels",
-      "Raw calls of the kernels of one SIMD level. An operand is (flat float32 array, pitch).");
+      "Raw calls of the kernels of one SIMD level. An operand is (flat array, pitch);\n"
+      "dtypes are the ISA's names.");
   kernels.def(
       "available", [] { return names(available_kernels()); },
       "The levels a program can run on here, slowest first.");
@@ -237,7 +288,7 @@ void bind_kernels(py::module_& module) {
   kernels.def("gemm", &gemm, arg("level"), arg("dst").noconvert(), arg("lhs").noconvert(),
               arg("rhs").noconvert(), arg("m"), arg("n"), arg("k"), arg("tile") = 32,
               arg("clear") = true, arg("lhs_transposed") = false, arg("rhs_transposed") = false,
-              arg("repeats") = 1);
+              arg("repeats") = 1, arg("dtype") = "f32");
   kernels.def("unary", &unary, arg("level"), arg("function"), arg("dst").noconvert(),
               arg("src").noconvert(), arg("m"), arg("n"), arg("tile") = 32, arg("scale") = 1.0F,
               arg("bias") = -0.0F, arg("repeats") = 1);
@@ -248,16 +299,19 @@ void bind_kernels(py::module_& module) {
               arg("src").noconvert(), arg("m"), arg("n"), arg("tile") = 32,
               arg("along_cols") = true, arg("clear") = true, arg("repeats") = 1);
   kernels.def("fill", &fill, arg("level"), arg("dst").noconvert(), arg("m"), arg("n"),
-              arg("tile") = 32, arg("value") = 0.0F, arg("repeats") = 1);
+              arg("tile") = 32, arg("value") = 0.0F, arg("repeats") = 1, arg("dtype") = "f32");
   kernels.def("transpose", &transpose, arg("level"), arg("dst").noconvert(), arg("src").noconvert(),
-              arg("m"), arg("n"), arg("tile") = 32, arg("repeats") = 1);
+              arg("m"), arg("n"), arg("tile") = 32, arg("repeats") = 1, arg("dtype") = "f32");
+  kernels.def("cast", &cast, arg("level"), arg("dst").noconvert(), arg("src").noconvert(), arg("m"),
+              arg("n"), arg("src_dtype"), arg("dst_dtype"), arg("tile") = 32, arg("scale") = 1.0F,
+              arg("repeats") = 1);
   kernels.def("load", &load, arg("level"), arg("sram").noconvert(), arg("tile"),
               arg("memory").noconvert(), arg("origin"), arg("shape"), arg("strides"), arg("coords"),
-              arg("box"), arg("fill") = 0.0F, arg("repeats") = 1,
+              arg("box"), arg("fill") = 0.0F, arg("repeats") = 1, arg("dtype") = "f32",
               "box: (extent, tensor dim or -1, step, column?) a dimension; elements moved.");
   kernels.def("store", &store, arg("level"), arg("sram").noconvert(), arg("tile"),
               arg("memory").noconvert(), arg("origin"), arg("shape"), arg("strides"), arg("coords"),
-              arg("box"), arg("repeats") = 1,
+              arg("box"), arg("repeats") = 1, arg("dtype") = "f32",
               "box: (extent, tensor dim or -1, step, column?) a dimension; elements moved.");
 }
 

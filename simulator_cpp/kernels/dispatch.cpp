@@ -14,7 +14,8 @@ std::vector<const Kernels*> runnable([[maybe_unused]] bool for_tests) {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (avx2) levels.push_back(&kAvx2Kernels);
   if (avx2 && for_tests) levels.push_back(&kAvx2PairKernels);
-  if (avx2 && __builtin_cpu_supports("avx512f")) levels.push_back(&kAvx512Kernels);
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+  if (avx2 && avx512) levels.push_back(&kAvx512Kernels);
 #endif
   return levels;
 }

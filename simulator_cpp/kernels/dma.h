@@ -6,12 +6,14 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "kernels/elementwise.h"
-#include "kernels/transpose.h"
+#include "kernels/transpose_narrow.h"
 #include "kernels/view.h"
 
 namespace tileflow {
@@ -22,7 +24,7 @@ struct Way {
   int extent = 1;
   int dim = kBroadcast;
   std::int64_t step = 0;    // of the coordinate
-  std::int64_t stride = 0;  // of the tensor's memory, in floats
+  std::int64_t stride = 0;  // of the tensor's memory, in elements
   int rows = 0, cols = 0;   // an index further in SRAM
 };
 
@@ -117,7 +119,25 @@ struct Plan {
   }
 };
 
-template <class V, bool kStore>
+// Less than a call of memcpy takes, for short rows.
+inline void copy_bytes(void* to, const void* from, std::size_t count) {
+  auto* dst = static_cast<std::byte*>(to);
+  const auto* src = static_cast<const std::byte*>(from);
+  const auto some = [&]<std::size_t N>(std::integral_constant<std::size_t, N>) {
+    std::memcpy(dst, src, N);
+    dst += N;
+    src += N;
+  };
+  for (; count >= 64; count -= 64) some(std::integral_constant<std::size_t, 64>());
+  if (count & 32) some(std::integral_constant<std::size_t, 32>());
+  if (count & 16) some(std::integral_constant<std::size_t, 16>());
+  if (count & 8) some(std::integral_constant<std::size_t, 8>());
+  if (count & 4) some(std::integral_constant<std::size_t, 4>());
+  if (count & 2) some(std::integral_constant<std::size_t, 2>());
+  if (count & 1) some(std::integral_constant<std::size_t, 1>());
+}
+
+template <class V, class T, bool kStore>
 class Mover {
  public:
   explicit Mover(const DmaArgs& args)
@@ -166,7 +186,7 @@ class Mover {
     offset += static_cast<std::uint64_t>(Plan::wrapping_product(row.stride, rows.begin));
     offset += static_cast<std::uint64_t>(Plan::wrapping_product(col.stride, cols.begin));
     move(r + rows.begin, c + cols.begin, height, width,
-         args_.tensor + static_cast<std::int64_t>(offset));
+         static_cast<T*>(args_.tensor) + static_cast<std::int64_t>(offset));
     moved_ += std::int64_t{height} * width;
   }
 
@@ -177,33 +197,33 @@ class Mover {
 
   void pad(int r, int c, int height, int width) {
     if (kStore || height == 0 || width == 0) return;
-    const auto fill = V::splat(args_.fill);
-    for_each_piece(r, c, height, width, [&](float* sram, int, int, int rows, int cols) {
+    const T fill = element_from<T>(args_.fill);
+    for_each_piece(r, c, height, width, [&](T* sram, int, int, int rows, int cols) {
       for (int i = 0; i < rows; ++i, sram += sram_.rows.stride) {
-        for_each_vector<V>(sram, cols, [&](auto) { return fill; });
+        for (int j = 0; j < cols; ++j) sram[j] = fill;
       }
     });
   }
 
-  void move(int r, int c, int height, int width, float* tensor) {
+  void move(int r, int c, int height, int width, T* tensor) {
     const std::ptrdiff_t row = plan_.row.stride;
     const std::ptrdiff_t col = plan_.col.stride;
     if (col == 1 || width == 1) {
-      for_each_piece(r, c, height, width, [&](float* sram, int i, int j, int rows, int cols) {
+      for_each_piece(r, c, height, width, [&](T* sram, int i, int j, int rows, int cols) {
         move_rows(sram, tensor + i * row + j * col, rows, cols);
       });
     } else if (row == 1 && height > 1) {
-      for_each_piece(r, c, height, width, [&](float* sram, int i, int j, int rows, int cols) {
+      for_each_piece(r, c, height, width, [&](T* sram, int i, int j, int rows, int cols) {
         move_transposed(sram, tensor + i * row + j * col, rows, cols);
       });
     } else {
-      for_each_piece(r, c, height, width, [&](float* sram, int i, int j, int rows, int cols) {
+      for_each_piece(r, c, height, width, [&](T* sram, int i, int j, int rows, int cols) {
         move_strided(sram, tensor + i * row + j * col, rows, cols);
       });
     }
   }
 
-  void move_rows(float* sram, float* tensor, int rows, int cols) const {
+  void move_rows(T* sram, T* tensor, int rows, int cols) const {
     if (cols == 1) return move_strided(sram, tensor, rows, cols);
     for (int i = 0; i < rows; ++i, sram += sram_.rows.stride, tensor += plan_.row.stride) {
       copy(kStore ? tensor : sram, kStore ? sram : tensor, cols);
@@ -213,29 +233,31 @@ class Mover {
 
   // The box to the right is mostly what is loaded next, and the processor does not see that: rows
   // of a box are short, and a page apart. A prefetch of what is not there has no effect.
-  static void prefetch(const float* next, int count) {
-    constexpr int kLine = 16;
+  static void prefetch(const T* next, int count) {
+    constexpr int kLine = 64 / sizeof(T);
     for (int j = 0; j < count; j += kLine) __builtin_prefetch(next + j, 0, 2);
   }
 
-  static void copy(float* dst, const float* src, int count) {
-    constexpr int kLong = 256;
+  static void copy(T* dst, const T* src, int count) {
+    constexpr int kLong = 1024 / sizeof(T);
     if (count >= kLong) {
-      std::memcpy(dst, src, sizeof(float) * static_cast<std::size_t>(count));
-    } else {
+      std::memcpy(dst, src, sizeof(T) * static_cast<std::size_t>(count));
+    } else if constexpr (std::is_same_v<T, float>) {
       for_each_vector<V>(dst, count, [&](auto load) { return load(src); });
-    }
-  }
-
-  void move_transposed(float* sram, float* tensor, int rows, int cols) const {
-    if (kStore) {
-      transpose_rectangle<V>(sram, sram_.rows.stride, tensor, plan_.col.stride, rows, cols);
     } else {
-      transpose_rectangle<V>(tensor, plan_.col.stride, sram, sram_.rows.stride, cols, rows);
+      copy_bytes(dst, src, sizeof(T) * static_cast<std::size_t>(count));
     }
   }
 
-  void move_strided(float* sram, float* tensor, int rows, int cols) const {
+  void move_transposed(T* sram, T* tensor, int rows, int cols) const {
+    if (kStore) {
+      transpose_elements<V>(sram, sram_.rows.stride, tensor, plan_.col.stride, rows, cols);
+    } else {
+      transpose_elements<V>(tensor, plan_.col.stride, sram, sram_.rows.stride, cols, rows);
+    }
+  }
+
+  void move_strided(T* sram, T* tensor, int rows, int cols) const {
     const std::ptrdiff_t step = plan_.col.stride;
     for (int i = 0; i < rows; ++i, sram += sram_.rows.stride, tensor += plan_.row.stride) {
       for (int j = 0; j < cols; ++j) {
@@ -265,19 +287,19 @@ class Mover {
 
   const DmaArgs& args_;
   const Plan plan_;
-  const View sram_;
+  const ViewOf<T> sram_;
   std::array<std::int64_t, kMaxRank> coords_;
   std::int64_t moved_ = 0;
 };
 
-template <class V>
+template <class V, class T>
 std::int64_t load(const DmaArgs& args) {
-  return Mover<V, false>(args).run();
+  return Mover<V, T, false>(args).run();
 }
 
-template <class V>
+template <class V, class T>
 std::int64_t store(const DmaArgs& args) {
-  return Mover<V, true>(args).run();
+  return Mover<V, T, true>(args).run();
 }
 
 }  // namespace

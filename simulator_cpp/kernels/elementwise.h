@@ -12,15 +12,15 @@ namespace {
 // Calls body(r, c, count) for runs of an m x n matrix that are adjacent in every view of `full`
 // and along the columns in those of `rows`: whole tiles where all are grids, else parts of rows.
 template <class Body>
-void for_each_run(int m, int n, int tile, std::initializer_list<const View*> full,
-                  std::initializer_list<const View*> rows, Body body) {
+void for_each_run(int m, int n, int tile, std::initializer_list<const Sides*> full,
+                  std::initializer_list<const Sides*> rows, Body body) {
   bool tiled = false;
   bool whole = rows.size() == 0;
-  for (const View* view : full) {
+  for (const Sides* view : full) {
     tiled = tiled || !view->cols.uniform();
     whole = whole && view->rows.stride == tile;
   }
-  for (const View* view : rows) tiled = tiled || !view->cols.uniform();
+  for (const Sides* view : rows) tiled = tiled || !view->cols.uniform();
   const int height = tile;
   const int width = tiled ? tile : n;
   for (int r = 0; r < m; r += height) {
@@ -186,15 +186,16 @@ void binary(const BinaryArgs& given) {
   kRuns(lhs.varies_along_row(), rhs.varies_along_row())(dst, lhs, rhs, args.m, args.n, args.tile);
 }
 
-template <class V>
+template <class T>
 void fill(const FillArgs& args) {
   const bool flip = args.n == 1 && args.dst.pitch == 0;
   const int m = flip ? 1 : args.m;
   const int n = flip ? args.m : args.n;
-  const View dst(args.dst, n, args.tile);
-  const auto value = V::splat(args.value);
+  const ViewOf<T> dst(args.dst, n, args.tile);
+  const T value = element_from<T>(args.value);
   for_each_run(m, n, args.tile, {&dst}, {}, [&](int r, int c, int count) {
-    for_each_vector<V>(dst.at(r, c), count, [&](auto) { return value; });
+    T* to = dst.at(r, c);
+    for (int i = 0; i < count; ++i) to[i] = value;
   });
 }
 

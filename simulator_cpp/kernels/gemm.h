@@ -1,4 +1,6 @@
 // gemm: panels of columns of rhs, packed where that pays, against panels of rows of lhs in place.
+// Elements that are not floats are widened: those of rhs as they are packed, those of lhs into a
+// block of their own.
 //
 // The accumulators of a block stay in registers along k. Where k is cut, so that a packed panel
 // fits in the first-level cache, they pass through dst, which changes no bit.
@@ -6,10 +8,12 @@
 
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <type_traits>
 #include <utility>
 
-#include "kernels/transpose.h"
+#include "kernels/cast.h"
+#include "kernels/transpose_narrow.h"
 #include "kernels/view.h"
 
 namespace tileflow {
@@ -24,10 +28,13 @@ inline void unroll(Function f) {
 }
 
 constexpr int kPanelDepth = 256;  // k of a packed panel; a multiple of every tile
+constexpr int kWidenedRows = 32;  // of lhs; a multiple or a part of every tile
 constexpr int kLhsAtOnce = 2048;  // floats of lhs that stay in the first-level cache with panels
 
-template <class V>
+// T: the type of the elements of lhs and rhs.
+template <class V, class T>
 struct Gemm {
+  static constexpr bool kWidens = !std::is_same_v<T, float>;
   using F = typename V::F;
   static constexpr int kWidth = V::kWidth;
   // Two vectors of columns and so many rows fill the registers and hide the latency of fma; with
@@ -166,21 +173,29 @@ struct Gemm {
 
   // Panels of rhs are packed, as many as fit, and meet lhs block by block, so that neither leaves
   // the first-level cache before it is done with.
-  static void multiply_packed(Panel& panel, const View& dst, const View& lhs, const View& rhs,
-                              int m, int n, int k) {
+  static void multiply_packed(Panel& panel, const View& dst, const ViewOf<T>& lhs,
+                              const ViewOf<T>& rhs, int m, int n, int k) {
     alignas(64) float packed[kPanelDepth * kCols];
+    alignas(64) float block[kWidens ? kPanelDepth * kWidenedRows : 1];
+    if constexpr (kWidens) {
+      panel.lhs = block;
+      panel.lhs_rows =
+          Axis{kPanelDepth, std::ptrdiff_t{kPanelDepth} * panel.tile, panel.tile, lhs.rows.shift};
+      panel.lhs_stride = 1;
+      panel.lhs_tile_step = panel.tile;
+    }
     const bool clear = panel.clear;
     panel.packed = true;
     panel.rhs_stride = kCols;
     panel.rhs_tile_step = std::ptrdiff_t{kCols} * panel.tile;
     for (int k0 = 0; k0 < k; k0 += kPanelDepth) {
       panel.k = min_of(kPanelDepth, k - k0);
-      panel.lhs = lhs.at(0, k0);
       panel.clear = clear && k0 == 0;
       const int depth = (panel.k + panel.tile - 1) / panel.tile * panel.tile;
       const int size = depth * kCols;
       const int panels = kPanelDepth / depth;
-      const int rows_at_once = (kLhsAtOnce / depth + panel.tile) / panel.tile * panel.tile;
+      const int rows_at_once =
+          kWidens ? kWidenedRows : (kLhsAtOnce / depth + panel.tile) / panel.tile * panel.tile;
       for (int c = 0, end = 0; c < n; c = end) {
         std::array<int, kMostPanels + 1> first;
         int count = 0;
@@ -191,11 +206,17 @@ struct Gemm {
         }
         first[count] = end;
         for (int r = 0; r < m; r += rows_at_once) {
+          const int rows = min_of(rows_at_once, m - r);
+          if constexpr (kWidens) {
+            widen(lhs, r, rows, k0, panel.k, block);
+          } else {
+            panel.lhs = lhs.at(r, k0);
+          }
           for (int i = 0; i < count; ++i) {
             panel.rhs = packed + i * size;
-            panel.dst = dst.at(0, first[i]);
+            panel.dst = dst.at(r, first[i]);
             panel.cols = first[i + 1] - first[i];
-            multiply_rows(panel, r, min_of(r + rows_at_once, m));
+            multiply_rows(panel, 0, rows);
           }
         }
       }
@@ -203,34 +224,79 @@ struct Gemm {
   }
 
   // packed[i][j] = rhs[k0 + i][c + j], kCols floats a row.
-  static void pack(const View& rhs, int k0, int k, int c, int cols, float* packed) {
+  static void pack(const ViewOf<T>& rhs, int k0, int k, int c, int cols, float* packed) {
     const int tile = rhs.rows.tile;
-    const auto tail = V::tail(cols % kWidth);
     for (int i = 0; i < k; i += tile, packed += std::ptrdiff_t{kCols} * tile) {
       const int depth = min_of(tile, k - i);
-      const float* src = rhs.at(k0 + i, c);
+      const T* src = rhs.at(k0 + i, c);
       if (rhs.cols.stride != 1) {
-        transpose_rectangle<V>(src, rhs.cols.stride, packed, kCols, cols, depth);
+        transpose_widened(src, rhs.cols.stride, packed, kCols, cols, depth);
         continue;
       }
       for (int row = 0; row < depth; ++row, src += rhs.rows.stride) {
-        float* to = packed + row * kCols;
-        int j = 0;
-        for (; j + kWidth <= cols; j += kWidth) V::store(to + j, V::load(src + j));
-        if (j < cols) V::store(to + j, V::load(src + j, tail), tail);
+        copy_widened(src, packed + row * kCols, cols);
       }
+    }
+  }
+
+  // block[i][j] = lhs[r + i][k0 + j], kPanelDepth floats a row.
+  static void widen(const ViewOf<T>& lhs, int r, int rows, int k0, int k, float* block) {
+    for (int i = 0, height = 0; i < rows; i += height) {
+      height = lhs.rows.run(r + i, r + rows);
+      for (int j = 0, width = 0; j < k; j += width) {
+        width = lhs.cols.run(k0 + j, k0 + k);
+        const T* src = lhs.at(r + i, k0 + j);
+        float* to = block + i * kPanelDepth + j;
+        if (lhs.cols.stride != 1) {
+          transpose_widened(src, lhs.cols.stride, to, kPanelDepth, width, height);
+          continue;
+        }
+        for (int row = 0; row < height; ++row, src += lhs.rows.stride) {
+          copy_widened(src, to + row * kPanelDepth, width);
+        }
+      }
+    }
+  }
+
+  static void copy_widened(const T* src, float* dst, int count) {
+    int j = 0;
+    for (; j + kWidth <= count; j += kWidth) V::store(dst + j, widened<V>(src + j));
+    if (j == count) return;
+    T rest[kWidth]{};
+    std::memcpy(rest, src + j, sizeof(T) * static_cast<std::size_t>(count - j));
+    V::store(dst + j, widened<V>(rest), V::tail(count - j));
+  }
+
+  // dst[c * dst_stride + r] = src[r * src_stride + c] for rows x cols.
+  static void transpose_widened(const T* src, std::ptrdiff_t src_stride, float* dst,
+                                std::ptrdiff_t dst_stride, int rows, int cols) {
+    if constexpr (kWidens) {
+      constexpr int kSide = 32;
+      T turned[kSide * kSide];
+      for (int r = 0; r < rows; r += kSide) {
+        const int height = min_of(kSide, rows - r);
+        for (int c = 0; c < cols; c += kSide) {
+          const int width = min_of(kSide, cols - c);
+          transpose_elements<V>(src + r * src_stride + c, src_stride, turned, kSide, height, width);
+          for (int j = 0; j < width; ++j) {
+            copy_widened(turned + j * kSide, dst + (c + j) * dst_stride + r, height);
+          }
+        }
+      }
+    } else {
+      transpose_rectangle<V>(src, src_stride, dst, dst_stride, rows, cols);
     }
   }
 
   static void run(const GemmArgs& args) {
     if (args.m <= 0 || args.n <= 0) return;
     const View dst(args.dst, args.n, args.tile);
-    const View lhs = args.lhs_transposed ? View(args.lhs, args.m, args.tile).transposed()
-                                         : View(args.lhs, args.k, args.tile);
-    const View rhs = args.rhs_transposed ? View(args.rhs, args.k, args.tile).transposed()
-                                         : View(args.rhs, args.n, args.tile);
+    using Side = ViewOf<T>;
+    const Side lhs = args.lhs_transposed ? Side(args.lhs, args.m, args.tile).transposed()
+                                         : Side(args.lhs, args.k, args.tile);
+    const Side rhs = args.rhs_transposed ? Side(args.rhs, args.k, args.tile).transposed()
+                                         : Side(args.rhs, args.n, args.tile);
     Panel panel{};
-    panel.lhs = lhs.data;
     panel.lhs_rows = lhs.rows;
     panel.dst_rows = dst.rows;
     panel.lhs_stride = lhs.cols.stride;
@@ -239,10 +305,15 @@ struct Gemm {
     panel.tile = args.tile;
     panel.clear = args.clear;
     // Packing pays where several blocks read the panel. Without k there is only dst to clear.
-    const bool pays = args.m > 2 * kRows || args.rhs_transposed;
-    if (pays && args.k > 0) {
+    const bool pays = kWidens || args.m > 2 * kRows || args.rhs_transposed;
+    if (args.k == 0) {
+      panel.lhs = dst.data;
+      panel.lhs_rows = dst.rows;
+      multiply_in_place(panel, dst, dst, args.m, args.n);
+    } else if (pays) {
       multiply_packed(panel, dst, lhs, rhs, args.m, args.n, args.k);
-    } else {
+    } else if constexpr (!kWidens) {
+      panel.lhs = lhs.data;
       multiply_in_place(panel, dst, rhs, args.m, args.n);
     }
   }

@@ -10,15 +10,21 @@
 
 namespace tileflow {
 
+// Element types; isa.table DTYPES, same order.
+enum class DType : std::uint8_t { kF32, kBf16, kI8, kI32 };
+inline constexpr int kDTypes = 4;
+
 // A matrix or vector in SRAM. pitch > 0: a row-major grid of contiguous, row-major tile x tile
 // tiles, pitch tiles a grid row. pitch == 0: contiguous, element (r, c) of an m x n operand at
 // r * n + c (one of m, n is 1).
 struct Operand {
-  float* data = nullptr;
+  void* data = nullptr;  // of the kernel's element type
   int pitch = 0;
 };
 
-// dst[i,j] = (clear ? 0 : dst[i,j]) + sum_k lhs[i,k] * rhs[k,j], fma in ascending k.
+// dst[i,j] = (clear ? 0 : dst[i,j]) + sum_k lhs[i,k] * rhs[k,j], fma in ascending k. Operands of
+// bf16 are widened to f32, those of i8 to i32, and dst is of that; sums of integers are modulo
+// 2^32.
 struct GemmArgs {
   Operand dst, lhs, rhs;
   int m = 0, n = 0, k = 0;
@@ -64,7 +70,7 @@ struct FillArgs {
   Operand dst;
   int m = 0, n = 0;
   int tile = 0;
-  float value = 0.0F;
+  std::uint32_t value = 0;  // the bits of an element
 };
 
 // dst[j,i] = src[i,j], src m x n; no overlap.
@@ -72,6 +78,15 @@ struct TransposeArgs {
   Operand dst, src;
   int m = 0, n = 0;
   int tile = 0;
+};
+
+// dst[i,j] = src[i,j], converted to f32, times scale, converted to the element type of dst. Each
+// step rounds to the nearest even; integers saturate, and are 0 for NaN. No overlap.
+struct CastArgs {
+  Operand dst, src;
+  int m = 0, n = 0;
+  int tile = 0;
+  float scale = 1.0F;
 };
 
 inline constexpr int kMaxRank = 5;
@@ -88,14 +103,14 @@ struct BoxDim {
 // A box of a DRAM tensor against a matrix in SRAM of (product of row extents) x (product of
 // column extents). Coordinates outside the tensor's shape read as `fill` and are not written.
 struct DmaArgs {
-  float* sram = nullptr;
+  void* sram = nullptr;
   int pitch = 0;  // as in Operand
   int tile = 0;
-  float* tensor = nullptr;  // element (0, ..., 0)
+  void* tensor = nullptr;  // element (0, ..., 0)
   int rank = 0;
   std::array<std::int64_t, kMaxRank> shape{}, strides{}, coords{};  // strides in elements
   std::span<const BoxDim> box;
-  float fill = 0.0F;
+  std::uint32_t fill = 0;  // the bits of an element
 };
 
 // Elements moved inside the tensor, for the byte counts.
@@ -104,16 +119,19 @@ using DmaFn = std::int64_t (*)(const DmaArgs&);
 inline constexpr int kUnaryFuncs = 14;  // isa.table UNARY_FUNCS, same order; asserted on import
 inline constexpr int kBinaryFuncs = 6;  // BINARY_FUNCS
 inline constexpr int kReduceFuncs = 4;  // REDUCE_FUNCS
+inline constexpr int kGemmDTypes = 3;   // GEMM_DTYPES; the first of DTYPES
+inline constexpr int kCasts = 8;        // CASTS, same order
 
 struct Kernels {
-  const char* level;  // "scalar", "avx2", "avx512"
-  void (*gemm)(const GemmArgs&);
+  const char* level;                                        // "scalar", "avx2", "avx512"
+  std::array<void (*)(const GemmArgs&), kGemmDTypes> gemm;  // by the type of lhs and rhs
   std::array<void (*)(const UnaryArgs&), kUnaryFuncs> unary;
   std::array<void (*)(const BinaryArgs&), kBinaryFuncs> binary;
   std::array<void (*)(const ReduceArgs&), kReduceFuncs> reduce;
-  void (*fill)(const FillArgs&);
-  void (*transpose)(const TransposeArgs&);
-  DmaFn load, store;
+  std::array<void (*)(const FillArgs&), kDTypes> fill;
+  std::array<void (*)(const TransposeArgs&), kDTypes> transpose;
+  std::array<void (*)(const CastArgs&), kCasts> cast;
+  std::array<DmaFn, kDTypes> load, store;
 };
 
 // The levels this processor can run, slowest first; never empty.

@@ -20,8 +20,8 @@ extern const Kernels kAvx2PairKernels;
 // pairs of 8-lane registers. Only tests use that one.
 std::span<const Kernels* const> all_test_kernels();
 
-// A kernel by what it does: an instruction, its function where it has several, and the element
-// type. Each level has one for every row.
+// A kernel by what it does: an instruction, its function where it has several (of a cast, the
+// element type of dst), and the element type of its sources. Each level has one for every row.
 struct KernelRow {
   std::string_view operation, function, dtype;
 };

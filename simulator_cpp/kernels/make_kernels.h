@@ -2,13 +2,15 @@
 // is compiled for that level's processor.
 #pragma once
 
+#include "kernels/cast.h"
 #include "kernels/dma.h"
 #include "kernels/elementwise.h"
 #include "kernels/functions.h"
 #include "kernels/gemm.h"
+#include "kernels/gemm_i8.h"
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
-#include "kernels/transpose.h"
+#include "kernels/transpose_narrow.h"
 
 namespace tileflow {
 namespace {
@@ -17,17 +19,22 @@ template <class V>
 constexpr Kernels make_kernels(const char* level) {
   return {
       .level = level,
-      .gemm = Gemm<V>::run,
+      .gemm = {Gemm<V, float>::run, Gemm<V, Bf16>::run, GemmI8<V>::run},
       .unary = {unary<V, Identity>, unary<V, Relu>, unary<V, Exp>, unary<V, Log>, unary<V, Sqrt>,
                 unary<V, Rsqrt>, unary<V, Reciprocal>, unary<V, Tanh>, unary<V, Sigmoid>,
                 unary<V, Abs>, unary<V, Neg>, unary<V, Sin>, unary<V, Cos>, unary<V, Erf>},
       .binary = {binary<V, Add>, binary<V, Sub>, binary<V, Mul>, binary<V, Div>, binary<V, Max>,
                  binary<V, Min>},
       .reduce = {reduce<V, Add>, reduce<V, Max>, reduce<V, Min>, reduce<V, Mul>},
-      .fill = fill<V>,
-      .transpose = transpose<V>,
-      .load = load<V>,
-      .store = store<V>,
+      .fill = {fill<float>, fill<Bf16>, fill<std::int8_t>, fill<std::int32_t>},
+      .transpose = {transpose<V, float>, transpose<V, Bf16>, transpose<V, std::int8_t>,
+                    transpose<V, std::int32_t>},
+      .cast = {cast<V, float, Bf16>, cast<V, float, std::int8_t>, cast<V, float, std::int32_t>,
+               cast<V, Bf16, float>, cast<V, std::int8_t, float>,
+               cast<V, std::int8_t, std::int32_t>, cast<V, std::int32_t, float>,
+               cast<V, std::int32_t, std::int8_t>},
+      .load = {load<V, float>, load<V, Bf16>, load<V, std::int8_t>, load<V, std::int32_t>},
+      .store = {store<V, float>, store<V, Bf16>, store<V, std::int8_t>, store<V, std::int32_t>},
   };
 }
 

@@ -1,6 +1,9 @@
 // reduce along columns or rows, in an order that does not depend on the vector's width.
 #pragma once
 
+#include <bit>
+#include <cstdint>
+
 #include "kernels/elementwise.h"
 #include "kernels/vec_scalar.h"
 #include "kernels/view.h"
@@ -121,7 +124,8 @@ void reduce(const ReduceArgs& args) {
   if (length <= 0) {  // nothing to reduce: + 0 turns the -0 of an empty sum into +0
     if (!args.clear) return;
     const int m = args.along_cols ? results : 1;
-    fill<V>({args.dst, m, args.along_cols ? 1 : results, args.tile, Op::kIdentity + 0.0F});
+    const auto identity = std::bit_cast<std::uint32_t>(Op::kIdentity + 0.0F);
+    fill<float>({args.dst, m, args.along_cols ? 1 : results, args.tile, identity});
     return;
   }
   if (args.along_cols) {

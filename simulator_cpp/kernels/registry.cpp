@@ -5,20 +5,35 @@
 namespace tileflow {
 namespace {
 
+std::string_view name_of(isa::DType dtype) {
+  return isa::kDTypeNames[static_cast<std::size_t>(dtype)];
+}
+
+// The tables of kernels are in the order of the instruction table.
+static_assert(isa::kDTypeNames.size() == kDTypes && isa::kGemmDTypes.size() == kGemmDTypes &&
+              isa::kCastDTypes.size() == kCasts);
+
 std::vector<KernelRow> rows() {
   std::vector<KernelRow> all;
-  const auto each = [&](std::string_view operation, const auto& functions) {
-    for (const std::string_view function : functions) all.push_back({operation, function, "f32"});
+  const auto functions = [&](std::string_view operation, const auto& names) {
+    for (const std::string_view name : names) all.push_back({operation, name, "f32"});
   };
-  const auto one = [&](std::string_view operation) { all.push_back({operation, "", "f32"}); };
-  one("exec.gemm");
-  each("exec.unary", isa::kUnaryFuncNames);
-  each("exec.binary", isa::kBinaryFuncNames);
-  each("exec.reduce", isa::kReduceFuncNames);
-  one("exec.fill");
-  one("exec.transpose");
-  one("load");
-  one("store");
+  const auto dtypes = [&](std::string_view operation) {
+    for (const std::string_view dtype : isa::kDTypeNames) all.push_back({operation, "", dtype});
+  };
+  for (const isa::DTypePair& pair : isa::kGemmDTypes) {
+    all.push_back({"exec.gemm", "", name_of(pair.from)});
+  }
+  functions("exec.unary", isa::kUnaryFuncNames);
+  functions("exec.binary", isa::kBinaryFuncNames);
+  functions("exec.reduce", isa::kReduceFuncNames);
+  dtypes("exec.fill");
+  dtypes("exec.transpose");
+  for (const isa::DTypePair& pair : isa::kCastDTypes) {
+    all.push_back({"exec.cast", name_of(pair.to), name_of(pair.from)});
+  }
+  dtypes("load");
+  dtypes("store");
   return all;
 }
 

@@ -61,19 +61,5 @@ void transpose_rectangle(const float* src, std::ptrdiff_t src_stride, float* dst
   }
 }
 
-template <class V>
-void transpose(const TransposeArgs& args) {
-  const View src(args.src, args.n, args.tile);
-  const View dst(args.dst, args.m, args.tile);
-  for (int r = 0; r < args.m; r += args.tile) {
-    const int rows = min_of(args.tile, args.m - r);
-    for (int c = 0; c < args.n; c += args.tile) {
-      const int cols = min_of(args.tile, args.n - c);
-      transpose_rectangle<V>(src.at(r, c), src.rows.stride, dst.at(c, r), dst.rows.stride, rows,
-                             cols);
-    }
-  }
-}
-
 }  // namespace
 }  // namespace tileflow

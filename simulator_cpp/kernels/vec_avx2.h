@@ -74,6 +74,31 @@ struct Avx2 {
     return _mm256_srai_epi32(a, N);
   }
   static F to_float(I a) { return _mm256_cvtepi32_ps(a); }
+  static I round(F a) { return _mm256_cvtps_epi32(a); }
+
+  static I load(const std::uint16_t* p) {
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static I load(const std::int8_t* p) {
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  static I load(const std::int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static void store(std::uint16_t* p, I v) {
+    const I low = _mm256_and_si256(v, _mm256_set1_epi32(0xFFFF));
+    const I packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+  }
+  static void store(std::int8_t* p, I v) {
+    const I low = _mm256_and_si256(v, _mm256_set1_epi32(0xFF));
+    const I halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
+    const __m128i packed = _mm256_castsi256_si128(_mm256_packus_epi16(halves, halves));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), packed);
+  }
+  static void store(std::int32_t* p, I v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+
+  static I dot(I acc, I a, I b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
 
   // Lane i takes lane i ^ D.
   template <int D>

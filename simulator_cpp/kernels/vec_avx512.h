@@ -1,4 +1,4 @@
-// Sixteen lanes of AVX-512F; the vocabulary is that of vec_scalar.h.
+// Sixteen lanes of AVX-512 F and BW; the vocabulary is that of vec_scalar.h.
 #pragma once
 
 #include <immintrin.h>
@@ -53,6 +53,24 @@ struct Avx512 {
     return _mm512_srai_epi32(a, N);
   }
   static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
+  static I round(F a) { return _mm512_cvtps_epi32(a); }
+
+  static I load(const std::uint16_t* p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static I load(const std::int8_t* p) {
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static I load(const std::int32_t* p) { return _mm512_loadu_si512(p); }
+  static void store(std::uint16_t* p, I v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v));
+  }
+  static void store(std::int8_t* p, I v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+  }
+  static void store(std::int32_t* p, I v) { _mm512_storeu_si512(p, v); }
+
+  static I dot(I acc, I a, I b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
 
   template <int D>
   static F swap(F a) {

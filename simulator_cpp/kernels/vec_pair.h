@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace tileflow {
 namespace {
@@ -77,6 +78,23 @@ struct Pair {
     return {V::template shr<N>(a.lo), V::template shr<N>(a.hi)};
   }
   static F to_float(I a) { return {V::to_float(a.lo), V::to_float(a.hi)}; }
+  static I round(F a) { return {V::round(a.lo), V::round(a.hi)}; }
+
+  template <class T>
+  static I load(const T* p)
+    requires std::is_integral_v<T>
+  {
+    return {V::load(p), V::load(p + kHalf)};
+  }
+  template <class T>
+  static void store(T* p, I v)
+    requires std::is_integral_v<T>
+  {
+    V::store(p, v.lo);
+    V::store(p + kHalf, v.hi);
+  }
+
+  static I dot(I acc, I a, I b) { return {V::dot(acc.lo, a.lo, b.lo), V::dot(acc.hi, a.hi, b.hi)}; }
 
   template <int D>
   static F swap(F a) {

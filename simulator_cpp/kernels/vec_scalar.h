@@ -59,6 +59,23 @@ struct Scalar {
     return a >> N;
   }
   static F to_float(I a) { return static_cast<F>(a); }
+  // To the nearest even; a is below 2^31 in magnitude.
+  static I round(F a) { return static_cast<I>(std::lrint(a)); }
+
+  // Elements of a narrow type, of which all lanes are there: zero- or sign-extended, and the low
+  // bits of each lane.
+  static I load(const std::uint16_t* p) { return *p; }
+  static I load(const std::int8_t* p) { return *p; }
+  static I load(const std::int32_t* p) { return *p; }
+  static void store(std::uint16_t* p, I v) { *p = static_cast<std::uint16_t>(v); }
+  static void store(std::int8_t* p, I v) { *p = static_cast<std::int8_t>(v); }
+  static void store(std::int32_t* p, I v) { *p = v; }
+
+  // acc + the products of the low and of the high halves, which are signed; modulo 2^32.
+  static I dot(I acc, I a, I b) {
+    const auto low = [](I x) { return static_cast<I>(static_cast<std::int16_t>(x)); };
+    return add(acc, low(a) * low(b) + (a >> 16) * (b >> 16));
+  }
 
  private:
   static std::uint32_t unsigned_of(I a) { return static_cast<std::uint32_t>(a); }

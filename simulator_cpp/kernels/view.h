@@ -3,14 +3,15 @@
 
 #include <bit>
 #include <cstddef>
+#include <cstdint>
 
 #include "kernels/kernels.h"
 
 namespace tileflow {
 namespace {
 
-// The way along one side of a matrix: `stride` floats from an index to the next within a tile,
-// `tile_step` floats from a tile to the next.
+// The way along one side of a matrix: `stride` elements from an index to the next within a tile,
+// `tile_step` elements from a tile to the next.
 struct Axis {
   std::ptrdiff_t stride, tile_step;
   int tile, shift;
@@ -25,12 +26,17 @@ struct Axis {
   }
 };
 
-struct View {
-  float* data;
+// The ways along both sides of a matrix.
+struct Sides {
   Axis rows, cols;
+};
+
+template <class T>
+struct ViewOf : Sides {
+  T* data;
 
   // `width` is the number of columns, which spaces the rows of a matrix without a grid.
-  View(const Operand& operand, int width, int tile) : data(operand.data) {
+  ViewOf(const Operand& operand, int width, int tile) : data(static_cast<T*>(operand.data)) {
     const int shift = std::countr_zero(static_cast<unsigned>(tile));
     const std::ptrdiff_t area = std::ptrdiff_t{tile} * tile;
     if (operand.pitch > 0) {
@@ -42,15 +48,27 @@ struct View {
     }
   }
 
-  float* at(int r, int c) const { return data + rows.at(r) + cols.at(c); }
+  T* at(int r, int c) const { return data + rows.at(r) + cols.at(c); }
 
-  View transposed() const {
-    View other = *this;
+  ViewOf transposed() const {
+    ViewOf other = *this;
     other.rows = cols;
     other.cols = rows;
     return other;
   }
 };
+
+using View = ViewOf<float>;
+
+// An element from its bits.
+template <class T>
+T element_from(std::uint32_t bits) {
+  if constexpr (sizeof(T) == sizeof(bits)) {
+    return std::bit_cast<T>(bits);
+  } else {
+    return static_cast<T>(bits);
+  }
+}
 
 inline int min_of(int a, int b) { return a < b ? a : b; }
 

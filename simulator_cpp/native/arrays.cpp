@@ -103,16 +103,18 @@ std::span<const std::uint8_t> elements(std::span<const std::uint8_t> file, const
   } catch (const InputError& error) {
     throw no_array(error.what());
   }
+  const std::string wanted(isa::kDTypeNumpyNames[static_cast<std::size_t>(argument.dtype)]);
   const auto refuse = [&](const std::string& takes) -> InputError {
     return InputError("'" + argument.name + "' takes " + takes,
                       "write another file, np.save('" + array.input +
-                          "', ...), in C order, with dtype float32 and shape " +
+                          "', ...), in C order, with dtype " + wanted + " and shape " +
                           shape_text(argument.shape) +
                           ", or give this one to another argument: --in NAME=" + array.input,
                       array.input);
   };
-  const std::string dtype = dtype_name(header.descr);
-  if (dtype != "float32") throw refuse("float32, not " + dtype);
+  if (!is_descr_of(header.descr, argument.dtype)) {
+    throw refuse(wanted + ", not " + dtype_name(header.descr));
+  }
   if (header.shape != argument.shape) {
     throw refuse("shape " + shape_text(argument.shape) + ", not " + shape_text(header.shape));
   }
@@ -156,12 +158,12 @@ std::vector<Array> assign_files(const Program& program, const Options& options) 
 void read_arrays(std::vector<Array>& arrays) {
   for (Array& array : arrays) {
     if (!is_read(array)) {
-      array.memory = allocate_floats(static_cast<std::size_t>(array.argument.bytes));
+      array.memory = allocate(static_cast<std::size_t>(array.argument.bytes));
       continue;
     }
     const std::vector<std::uint8_t> file = read_file(array.input);
     const auto data = elements(file, array);
-    array.memory = allocate_floats(data.size());
+    array.memory = allocate(data.size());
     if (!data.empty()) std::memcpy(array.memory.get(), data.data(), data.size());
   }
 }
@@ -176,7 +178,7 @@ void poison_outputs(std::vector<Array>& arrays) {
 void write_arrays(const std::vector<Array>& arrays) {
   for (const Array& array : arrays) {
     if (array.output.empty()) continue;
-    const std::string header = npy_header(array.argument.shape);
+    const std::string header = npy_header(array.argument.dtype, array.argument.shape);
     const auto* const data = reinterpret_cast<const std::uint8_t*>(array.memory.get());
     write_file(array.output, {{reinterpret_cast<const std::uint8_t*>(header.data()), header.size()},
                               {data, static_cast<std::size_t>(array.argument.bytes)}});

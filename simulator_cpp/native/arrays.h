@@ -14,7 +14,7 @@ namespace tileflow {
 struct Array {
   const Argument& argument;
   std::string input, output;
-  Floats memory;
+  HostMemory memory;
 };
 
 // One for each argument, with the files that the command line gives it.

@@ -12,6 +12,9 @@ namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr std::size_t kAlignment = 64;
+// Of each element type.
+constexpr std::array<std::string_view, 4> kDescr = {"<f4", "<V2", "|i1", "<i4"};
+static_assert(isa::kDTypeNames == std::array<std::string_view, 4>{"f32", "bf16", "i8", "i32"});
 // Room in which a header can grow with its array, as NumPy leaves it.
 constexpr std::size_t kDigits = 21;
 
@@ -155,9 +158,9 @@ NpyHeader read_npy_header(std::span<const std::uint8_t> file) {
   return header;
 }
 
-std::string npy_header(std::span<const std::int64_t> shape) {
-  std::string text =
-      "{'descr': '<f4', 'fortran_order': False, 'shape': " + shape_text(shape) + ", }";
+std::string npy_header(isa::DType dtype, std::span<const std::int64_t> shape) {
+  std::string text = "{'descr': '" + std::string(kDescr[static_cast<std::size_t>(dtype)]) +
+                     "', 'fortran_order': False, 'shape': " + shape_text(shape) + ", }";
   if (!shape.empty()) text.append(kDigits - std::to_string(shape[0]).size(), ' ');
   std::string header(kMagic);
   header += {1, 0};
@@ -166,6 +169,11 @@ std::string npy_header(std::span<const std::int64_t> shape) {
   text += '\n';
   header += {static_cast<char>(text.size() & 0xFF), static_cast<char>(text.size() >> 8)};
   return header + text;
+}
+
+bool is_descr_of(const std::string& descr, isa::DType dtype) {
+  return descr == kDescr[static_cast<std::size_t>(dtype)] ||
+         (dtype == isa::DType::kBf16 && descr == "|V2");
 }
 
 std::string dtype_name(const std::string& descr) {

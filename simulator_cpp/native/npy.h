@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "isa.h"
+
 namespace tileflow {
 
 // What a file says about its array.
@@ -20,9 +22,12 @@ struct NpyHeader {
 // Throws InputError that says what is wrong, without the name of the file.
 NpyHeader read_npy_header(std::span<const std::uint8_t> file);
 
-// What stands before the elements of a float32 array in C order.
-std::string npy_header(std::span<const std::int64_t> shape);
+// What stands before the elements of an array in C order.
+std::string npy_header(isa::DType dtype, std::span<const std::int64_t> shape);
 
+// Whether `descr` says that elements are of this type. The format has no name for bfloat16: NumPy
+// writes it as two bytes of whatever kind.
+bool is_descr_of(const std::string& descr, isa::DType dtype);
 // NumPy's name of a dtype, as its error messages have it: '<f8' is float64.
 std::string dtype_name(const std::string& descr);
 // As a tuple: (3,), (2, 5).

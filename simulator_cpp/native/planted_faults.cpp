@@ -23,14 +23,13 @@ namespace {
 void run(const std::string& path, EngineChoice engine, std::size_t off) {
   const auto program = parse_program(read_file(path));
   const Buffers buffers(*program);
-  std::vector<Floats> memories;
+  std::vector<HostMemory> memories;
   Memory memory{buffers.sram(), buffers.scratch(), {}};
   for (const Argument& argument : program->args) {
     const auto bytes = static_cast<std::size_t>(argument.bytes);
-    memories.push_back(allocate_floats(bytes + off));
+    memories.push_back(allocate(bytes + off));
     std::memset(memories.back().get(), 0, bytes + off);
-    memory.args.push_back(
-        reinterpret_cast<float*>(reinterpret_cast<char*>(memories.back().get()) + off));
+    memory.args.push_back(memories.back().get() + off);
   }
   const std::vector<std::int64_t> scalars(program->scalars.size());
   const Poll poll = [] {};

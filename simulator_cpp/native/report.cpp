@@ -86,7 +86,8 @@ std::string outputs_json(const std::vector<Array>& arrays) {
     Members output(2);
     output.add("name", quoted(array.argument.name));
     output.add("shape", shape.list());
-    output.add("dtype", quoted("float32"));
+    const auto dtype = static_cast<std::size_t>(array.argument.dtype);
+    output.add("dtype", quoted(std::string(isa::kDTypeNumpyNames[dtype])));
     output.add("file", array.output.empty() ? "null" : quoted(array.output));
     outputs.add(output.object());
   }

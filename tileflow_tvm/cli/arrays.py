@@ -10,7 +10,7 @@ import numpy as np
 
 from tileflow_tvm.cli.files import FileError, read_file
 from tileflow_tvm.errors import CallError, FileLoc
-from tileflow_tvm.sim import DTYPES, checked_input
+from tileflow_tvm.sim import DTYPES, checked_input, draw
 
 if TYPE_CHECKING:
     from tileflow_tvm.isa.program import ArgSpec
@@ -63,7 +63,7 @@ def _no_argument(name: str, text: str, args: Sequence[ArgSpec], what: str) -> Ca
 def read_inputs(
     texts: Sequence[str], args: Sequence[ArgSpec], seed: int | None
 ) -> list[np.ndarray]:
-    """One array for each of `args`; without a file it is drawn from `seed`, standard normal."""
+    """One array for each of `args`; without a file it is drawn from `seed`."""
     files = assign(texts, args, "input")
     rng = np.random.default_rng(seed)
     missing = [arg.name for arg in args if arg.name not in files]
@@ -72,23 +72,21 @@ def read_inputs(
             f"no array for {_listing([arg for arg in args if arg.name in missing])}",
             hint=f"give a file for each, --in {missing[0]}=FILE.npy, or draw them: --random SEED",
         )
-    return [
-        _fitting(arg, files[arg.name])
-        if arg.name in files
-        else rng.standard_normal(arg.shape).astype(DTYPES[arg.dtype])
-        for arg in args
-    ]
+    return [_fitting(arg, files[arg.name]) if arg.name in files else draw(rng, arg) for arg in args]
 
 
 def _fitting(arg: ArgSpec, path: str) -> np.ndarray:
     """The array of a .npy file, if it has dtype and shape of the argument."""
     array = read_array(path)
+    dtype = DTYPES[arg.dtype]
+    if array.dtype == f"V{dtype.itemsize}" and dtype.kind == "V":
+        array = array.view(dtype)  # the format has no name for it
     try:
         return checked_input(arg, array)
     except CallError as error:
         raise error.but(
             loc=FileLoc(path),
-            hint=f"write another file, np.save({path!r}, ...), with dtype {DTYPES[arg.dtype]} and "
+            hint=f"write another file, np.save({path!r}, ...), with dtype {dtype} and "
             f"shape {arg.shape}, or give this one to another argument: --in NAME={path}",
         ) from None
 

@@ -15,7 +15,7 @@ from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.affine import AffineReader
 from tileflow_tvm.frontend.compute import Access, Apply, Const, Expr, to_f32
 from tileflow_tvm.frontend.compute_places import Places
-from tileflow_tvm.frontend.tile_ir import ITEMSIZE, Affine, Buffer
+from tileflow_tvm.frontend.tile_ir import Affine, Buffer
 
 _BINARY: dict[type, str] = {
     tirx.Add: "add", tirx.Sub: "sub", tirx.Mul: "mul", tirx.Div: "div",
@@ -33,7 +33,7 @@ BINARY_OF = {func: node for node, func in _BINARY.items()}
 
 _GREATER = (tirx.GT, tirx.GE)
 _LESS = (tirx.LT, tirx.LE)
-DTYPES = tuple(ITEMSIZE)
+DTYPES = ("float32",)
 """Element types that are supported."""
 MAX_DEPTH = 200
 """How deep an expression may nest, lets substituted; each level costs a few Python frames."""

@@ -29,7 +29,7 @@ from tileflow_tvm.frontend.compute_domain import NestLoop, read_bindings, read_l
 from tileflow_tvm.frontend.compute_expr import DTYPES, ExprReader
 from tileflow_tvm.frontend.compute_nest import PlacedStage, check_separable
 from tileflow_tvm.frontend.compute_places import Places, function_place
-from tileflow_tvm.frontend.tile_ir import Affine, Buffer, Scope
+from tileflow_tvm.frontend.tile_ir import ITEMSIZE, Affine, Buffer, Scope
 
 Env = dict[ir.Var, Expr | Affine]
 """What variables have been bound to."""
@@ -86,7 +86,7 @@ class _FunctionReader:
         dtype = str(var.ty.dtype)
         if dtype not in DTYPES:
             raise place.error(f"tensor '{name}' has dtype {dtype}",
-                              f"supported: {', '.join(DTYPES)}")  # fmt: skip
+                              f"supported: {', '.join(DTYPES)}{_narrow(dtype)}")  # fmt: skip
         shape = tuple(int(d) if isinstance(d, IntImm) else None for d in var.ty.shape)
         for dim, extent in enumerate(shape):
             if extent is None:
@@ -191,3 +191,7 @@ def _holds_blocks(body: Any) -> bool:
 
 def _is_zero(value: Any) -> bool:
     return isinstance(value, IntImm) and int(value) == 0
+
+
+def _narrow(dtype: str) -> str:
+    return " here; tile-level kernels (T.tf) take it" if dtype in ITEMSIZE else ""

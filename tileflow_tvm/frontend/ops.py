@@ -75,7 +75,8 @@ _SPECS = (
     OpSpec(
         "gemm", ("dst", "lhs", "rhs"), ("clear", "transpose_a", "transpose_b"), Engine.EXEC,
         "dst[m,n] = (clear ? 0 : dst[m,n]) + sum_k lhs[m,k] * rhs[k,n], fma in ascending k; "
-        "transpose_a: lhs is stored k x m; transpose_b: rhs is stored n x k. clear is True (the "
+        "transpose_a: lhs is stored k x m; transpose_b: rhs is stored n x k. Of bfloat16 "
+        "the sums are float32, of int8 int32. clear is True (the "
         "default), False, or `var == 0` for a loop variable.",
     ),
     OpSpec(
@@ -101,6 +102,11 @@ _SPECS = (
     ),
     OpSpec("fill", ("dst",), ("value",), Engine.EXEC, "dst = value.", required=("value",)),
     OpSpec("transpose", ("dst", "src"), (), Engine.EXEC, "dst[j,i] = src[i,j]."),
+    OpSpec(
+        "cast", ("dst", "src"), ("scale",), Engine.EXEC,
+        "dst = src in the dtype of dst, same shapes: src as float32, times scale, to the nearest "
+        "even; integers saturate, NaN becomes 0. dst and src do not overlap.",
+    ),
     OpSpec(
         "nop", (), ("engine",), None,
         "Only waits and posts, on the engine given: \"load\", \"exec\" or \"store\".",

@@ -20,9 +20,10 @@ from math import prod
 from typing import NamedTuple
 
 from tileflow_tvm.errors import Loc
-from tileflow_tvm.isa.table import Engine
+from tileflow_tvm.isa.table import DTYPE_FACTS, Engine
 
-ITEMSIZE = {"float32": 4}
+ITEMSIZE = {dtype.numpy: dtype.nbytes for dtype in DTYPE_FACTS}
+"""Bytes of an element, by TVM's name of the dtype."""
 
 
 class Scope(Enum):
@@ -181,6 +182,7 @@ class Op:
     reduce    (m,) or (n,), (x,)       func, axis ("cols": along columns, m results), clear
     fill      (m,n), ()                value
     transpose (n,m), (x,)
+    cast      (m,n), (x,)              scale
     nop       None, ()                 engine
     ========= ======================== ==================================================
 

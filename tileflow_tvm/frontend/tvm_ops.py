@@ -46,6 +46,12 @@ def _copy(call: TvmCall) -> list[Op]:
     return [call.op("copy", call.region(0), call.region(1))]
 
 
+def _cast(call: TvmCall) -> list[Op]:
+    dst, src = call.region(0), call.region(1)
+    same = dst.buffer.dtype == src.buffer.dtype
+    return [call.op("copy" if same else "cast", dst, src)]
+
+
 def _zero(call: TvmCall) -> list[Op]:
     return [call.op("fill", call.region(0), value=0.0)]
 
@@ -143,7 +149,7 @@ def _gemm(call: TvmCall) -> list[Op]:
 
 TVM_OPS: dict[str, Callable[[TvmCall], list[Op]]] = {
     "copy": _copy,
-    "cast": _copy,
+    "cast": _cast,
     "zero": _zero,
     "fill": _fill,
     "memset": _fill,
@@ -163,4 +169,4 @@ TVM_OPS: dict[str, Callable[[TvmCall], list[Op]]] = {
     "max": _reduce("max"),
     "min": _reduce("min"),
 }
-"""TVM's primitive -> how it is read. All element types are float32, so a cast is a copy."""
+"""TVM's primitive -> how it is read."""

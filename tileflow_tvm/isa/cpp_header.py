@@ -130,6 +130,25 @@ def _enums(isa: Isa) -> Iterator[str]:
             f"inline constexpr std::array<std::string_view, {len(choices)}> k{name}Names = "
             f"{{{names}}};\n"
         )
+    yield from _dtype_facts()
+
+
+def _dtype_facts() -> Iterator[str]:
+    sizes = ", ".join(str(dtype.nbytes) for dtype in table.DTYPE_FACTS)
+    array = f"std::array<std::int64_t, {len(table.DTYPES)}> kItemBytes"
+    yield f"inline constexpr {array} = {{{sizes}}};"
+    names = ", ".join(f'"{dtype.numpy}"' for dtype in table.DTYPE_FACTS)
+    array = f"std::array<std::string_view, {len(table.DTYPES)}> kDTypeNumpyNames"
+    yield f"inline constexpr {array} = {{{names}}};"
+    yield "// Bytes of an element."
+    yield "constexpr std::int64_t item_bytes(DType dtype) {"
+    yield "  return kItemBytes[static_cast<std::size_t>(dtype)];\n}\n"
+    yield "// What exec.gemm takes (both operands alike) and gives; what exec.cast converts."
+    yield "struct DTypePair {\n  DType from, to;\n};"
+    for name, pairs in (("Gemm", table.GEMM_DTYPES.items()), ("Cast", table.CASTS)):
+        rows = ", ".join(f"{{DType::k{camel(a)}, DType::k{camel(b)}}}" for a, b in pairs)
+        array = f"std::array<DTypePair, {len(pairs)}> k{name}DTypes"
+        yield f"inline constexpr {array} = {{{{{rows}}}}};"
 
 
 def _struct(row: Insn) -> Iterator[str]:

@@ -10,11 +10,8 @@ from math import prod
 
 from tileflow_tvm.errors import Loc
 from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.isa.table import ITEM_BYTES, TILEFLOW, Field, Isa, Kind
 from tileflow_tvm.isa.table import SCALAR_SOURCE as SCALAR_SOURCE
-from tileflow_tvm.isa.table import TILEFLOW, Field, Isa, Kind
-
-ITEM_BYTES = {"f32": 4}
-"""Size of an element of each dtype."""
 
 MAX_RANK = 5
 """Dimensions of a tensor, and of the box of an access pattern."""

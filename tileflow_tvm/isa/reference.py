@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tileflow_tvm.isa import table
 from tileflow_tvm.isa.encoding import isa_fingerprint
@@ -37,10 +37,23 @@ evaluated at each use.
 An address generator is the operand descriptor of SRAM too. With a pitch, the operand is a grid of
 contiguous row-major tiles, and element (r, c) is at byte
 
-    base + (((r / T) * pitch + c / T) * T * T + (r mod T) * T + c mod T) * 4
+    base + (((r / T) * pitch + c / T) * T * T + (r mod T) * T + c mod T) * B
 
-where T is the machine's tile edge. With pitch 0 it is a vector: element (r, c) of an m x n operand
-is at base + (r * n + c) * 4.
+where T is the machine's tile edge and B the bytes of an element. With pitch 0 it is a vector:
+element (r, c) of an m x n operand is at base + (r * n + c) * B. Elements are at multiples of B.
+
+## Element types
+
+| dtype | bytes | in NumPy |
+|---|---|---|
+{dtypes}
+
+The dtype of an operand is that of its address generator. Of a `load` or `store` it is the tensor's,
+and the tensor's is that of its argument or constant: a transfer converts nothing. `exec.gemm` takes
+two operands of one dtype and sums in another: {gemm}. `exec.cast` converts
+{casts}.
+`exec.fill` and `exec.transpose` take every type, the other exec instructions f32. A fill value is
+given as float32 and has to be a value of the element type.
 
 ## Order
 
@@ -59,10 +72,14 @@ the value of an empty reduction (sum 0, prod 1, max -inf, min inf).
 
 ## Numbers
 
-Everything is float32, and the bits of a result do not depend on the host's vectors or threads
-(payloads of NaN aside).
+The bits of a result do not depend on the host's vectors or threads (payloads of NaN aside).
 
-* `exec.gemm` is acc = fma(lhs, rhs, acc) for ascending k, one rounding each.
+* `exec.gemm` of f32 and bf16 is acc = fma(lhs, rhs, acc) in f32 for ascending k, one rounding each;
+  bf16 is f32 with fewer bits, so its products are exact. Instructions of processors that round
+  pairs of bf16 products otherwise are not used. Of i8 it is exact, with sums modulo 2^32.
+* `exec.cast` converts src to f32 (i32 to the nearest even, the others exactly), multiplies it by
+  `scale` (one rounding; with scale 1 none), and converts the product: to bf16, i8 and i32 to the
+  nearest even. Integers saturate at the ends of their range; NaN becomes 0, and in bf16 stays NaN.
 * `exec.reduce` along `cols`: in each tile of a row, lane l of 16 takes columns l, l + 16, and so
   on; the lanes are folded 8, 4, 2, 1 (lane l with lane l + 8, and so on); the tiles follow in
   ascending order onto the result. Along `rows`: row after row. The sum of nothing is +0.
@@ -98,8 +115,14 @@ def isa_page(isa: Isa) -> str:
         agen=Kind.AGEN.value, extent=Kind.EXTENT.value, scalar=Kind.SCALAR.value,
         sem=Kind.SEM.value, level=Kind.LEVEL.value, none=table.NO_REGISTER,
         source=table.SCALAR_SOURCE,
+        dtypes="\n".join(f"| `{d.name}` | {d.nbytes} | {d.numpy} |" for d in table.DTYPE_FACTS),
+        gemm=_pairs(table.GEMM_DTYPES.items()), casts=_pairs(table.CASTS),
     )  # fmt: skip
     return page + "\n".join([*_choices(isa), "", *_engines(isa)]) + "\n"
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"`{old}` to `{new}`" for old, new in pairs)
 
 
 def _bits(lo: int, width: int) -> str:

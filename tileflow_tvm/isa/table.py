@@ -181,7 +181,36 @@ AXES = ("rows", "cols")
 """What `exec.reduce` runs along: `cols` reduces each row to one value (m results),
 `rows` reduces each column to one value (n results)."""
 
-DTYPES = ("f32",)
+
+@dataclass(frozen=True)
+class DType:
+    """An element type: its name here, its size, and what NumPy and TVM call it."""
+
+    name: str
+    nbytes: int
+    numpy: str
+
+
+DTYPE_FACTS = (
+    DType("f32", 4, "float32"),
+    DType("bf16", 2, "bfloat16"),
+    DType("i8", 1, "int8"),
+    DType("i32", 4, "int32"),
+)
+DTYPES = tuple(dtype.name for dtype in DTYPE_FACTS)
+"""An element type's place here is its code in instructions and in the container."""
+
+ITEM_BYTES = {dtype.name: dtype.nbytes for dtype in DTYPE_FACTS}
+"""Size of an element of each dtype."""
+
+GEMM_DTYPES = {"f32": "f32", "bf16": "f32", "i8": "i32"}
+"""Operands of `exec.gemm`, both alike -> its dst."""
+
+CASTS = (
+    ("f32", "bf16"), ("f32", "i8"), ("f32", "i32"), ("bf16", "f32"),
+    ("i8", "f32"), ("i8", "i32"), ("i32", "f32"), ("i32", "i8"),
+)  # fmt: skip
+"""What `exec.cast` converts: (src, dst)."""
 
 
 class _Layout:
@@ -268,7 +297,7 @@ def _gemm() -> Insn:
         layout("ta", 1, Kind.FLAG, "lhs is stored k x m", default=0),
         layout("tb", 1, Kind.FLAG, "rhs is stored n x k", default=0),
     ], "dst[i,j] = (clear ? 0 : dst[i,j]) + sum_k lhs[i,k] * rhs[k,j]; "
-       "acc = fma(lhs, rhs, acc) for ascending k")  # fmt: skip
+       "acc = fma(lhs, rhs, acc) for ascending k; of i8, integers modulo 2^32")  # fmt: skip
 
 
 def _unary() -> Insn:
@@ -327,6 +356,16 @@ def _transpose() -> Insn:
     ], "dst[j,i] = src[i,j]; dst and src do not overlap")  # fmt: skip
 
 
+def _cast() -> Insn:
+    layout = _Layout(OPERANDS_LO)
+    return _engine_insn("exec.cast", 0x26, Engine.EXEC, [
+        *_agens(layout, dst="m x n", src="m x n"),
+        *_extents(layout, m="rows", n="columns"),
+        layout("scale", 32, Kind.F32, "multiplies src as f32", default=0x3F800000),
+    ], "dst[i,j] = f32(src[i,j]) * scale in the dtype of dst, to the nearest even, "
+       "saturating; dst and src do not overlap")  # fmt: skip
+
+
 def _sequencer_insns() -> tuple[Insn, ...]:
     seq = Engine.SEQUENCER
     loop, agen, stride, ext, sem, scalar = (_Layout(OPCODE_BITS) for _ in range(6))
@@ -382,7 +421,7 @@ TILEFLOW = Isa(
         _dma("load", 0x10, Engine.LOAD, "dst",
              "sram[dst] = box(tensor, access, coords), fill outside the tensor"),
         _nop(Engine.LOAD, 0x1F),
-        _gemm(), _unary(), _binary(), _reduce(), _fill(), _transpose(),
+        _gemm(), _unary(), _binary(), _reduce(), _fill(), _transpose(), _cast(),
         _nop(Engine.EXEC, 0x2F),
         _dma("store", 0x30, Engine.STORE, "src",
              "box(tensor, access, coords) = sram[src]; what lies outside the tensor is skipped"),

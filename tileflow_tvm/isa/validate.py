@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tileflow_tvm.errors import Loc
+from tileflow_tvm.isa.element_types import ElementTypes
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.program import (
     BROADCAST,
-    ITEM_BYTES,
     MAX_RANK,
     AccessPattern,
     ArgSpec,
@@ -25,6 +25,7 @@ from tileflow_tvm.isa.program import (
 )
 from tileflow_tvm.isa.table import (
     CLEAR_MODES,
+    ITEM_BYTES,
     NO_REGISTER,
     OPERAND_MODES,
     PREFIX,
@@ -198,15 +199,18 @@ def _tensor(program: Program, index: int, tensor: TensorSpec) -> Iterator[Proble
 
 def _outside_storage(program: Program, tensor: TensorSpec) -> Iterator[str]:
     kind, index, offset = tensor.storage.kind, tensor.storage.index, tensor.storage.offset
+    holders: Sequence[ArgSpec | Constant] = ()
     if kind is StorageKind.ARG:
-        sizes = [arg.nbytes for arg in program.args]
+        holders, sizes = program.args, [arg.nbytes for arg in program.args]
     elif kind is StorageKind.CONST:
-        sizes = [len(constant.data) for constant in program.constants]
+        holders, sizes = program.constants, [len(each.data) for each in program.constants]
     else:
         sizes = [program.scratch_bytes]
     if not 0 <= index < len(sizes):
         yield f"its storage is {kind.name.lower()} {index}, and there are {len(sizes)}"
         return
+    if holders and holders[index].dtype != tensor.dtype:
+        yield f"it is {tensor.dtype}, but '{holders[index].name}' is {holders[index].dtype}"
     if offset < 0 or offset % ITEM_BYTES[tensor.dtype]:
         yield f"byte offset {offset} is not aligned to an element"
     low, high = tensor.byte_range()
@@ -263,6 +267,7 @@ class Walk:
         self.begun = False
         """Whether a loop or an engine's instruction has been seen."""
         self.semaphores: set[int] = set()
+        self.element_types = ElementTypes(program)
 
     def step(self, insn: Instruction) -> Iterator[Problem]:
         """What is wrong with the next instruction."""
@@ -271,7 +276,7 @@ class Walk:
             yield self._bad(f"no instruction is called {insn.mnemonic}", "tileflow isa lists them")
         else:
             found = [*_operands(self.program, self.pc, insn, row.fields)]
-            yield from found or self._place(insn)
+            yield from found or self._in_order(insn)
             yield from _loc("insns", self.pc, insn.loc)
             self._advance(insn.mnemonic, row.engine)
         self.pc += 1
@@ -294,6 +299,12 @@ class Walk:
 
     def _bad(self, what: str, hint: str, operand: str = "") -> Problem:
         return Problem("insns", self.pc, what, hint, operand)
+
+    def _in_order(self, insn: Instruction) -> Iterator[Problem]:
+        """What depends on the instructions before this one."""
+        yield from self._place(insn)
+        for operand, what, hint in self.element_types.step(insn):
+            yield self._bad(f"{insn.mnemonic}: {what}", hint, operand)
 
     def _place(self, insn: Instruction) -> Iterator[Problem]:
         """What depends on where the instruction stands."""

@@ -52,7 +52,7 @@ def per_row_vectors(program: Program) -> frozenset[Buffer]:
                 continue
             sources = {src.buffer for src in op.srcs if isinstance(src, Region)}
             reduced = op.name == "reduce" and op.axis == "cols"
-            if reduced or (op.name in ("unary", "binary", "copy") and sources & found):
+            if reduced or (op.name in ("unary", "binary", "copy", "cast") and sources & found):
                 found.add(op.dst.buffer)
     return frozenset(found)
 
@@ -295,6 +295,7 @@ _RULES = {
     "reduce": _reduce,
     "fill": _fill,
     "transpose": _transpose,
+    "cast": _unary,
 }
 
 

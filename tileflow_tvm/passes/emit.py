@@ -8,6 +8,7 @@ from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.tile_ir import Buffer, Loop, NameSupply, Op, Program, Stmt, Var
 from tileflow_tvm.isa import program as isa
 from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.passes.element_types import ISA_NAME
 from tileflow_tvm.passes.operands import Key, OperandForms, RegisterFile
 from tileflow_tvm.passes.plan_sram import bytes_of
 
@@ -171,7 +172,7 @@ def _args(program: Program) -> tuple[isa.ArgSpec, ...]:
     roles = {"in": isa.Role.IN, "out": isa.Role.OUT, "inout": isa.Role.INOUT}
     names = NameSupply()
     return tuple(
-        isa.ArgSpec(names.fresh(param.name), param.shape, roles[role])
+        isa.ArgSpec(names.fresh(param.name), param.shape, roles[role], ISA_NAME[param.dtype])
         for param, role in zip(program.params, program.roles, strict=True)
     )
 

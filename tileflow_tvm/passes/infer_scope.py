@@ -32,6 +32,7 @@ from tileflow_tvm.passes.block_shapes import (
     identity_of_copy,
     per_row_vectors,
 )
+from tileflow_tvm.passes.element_types import check_element_types
 from tileflow_tvm.passes.ranges import maximum, minimum, show
 from tileflow_tvm.passes.scopes import assign_scopes
 from tileflow_tvm.passes.validity import (
@@ -60,9 +61,9 @@ def infer_scope(program: Program, machine: Machine) -> Program:
 
     Requires: a tile-level program.
     Ensures: every buffer has a scope; copies are loads, stores or identities; every operation
-    has its engine, extents and modes; shapes agree; on-chip regions lie inside their buffers and
-    begin at whole tiles; nothing on chip is read before it is written; a store writes only what
-    is valid. Everything else is a KernelError.
+    has its engine, extents and modes; shapes and dtypes agree; on-chip regions lie inside their
+    buffers and begin at whole tiles; nothing on chip is read before it is written; a store
+    writes only what is valid. Everything else is a KernelError.
     """
     program = substitute_buffers(program, assign_scopes(program))
     walker = _Walker(machine, per_row_vectors(program))
@@ -121,6 +122,7 @@ class _Walker:
         if op.name == "nop":
             return op
         op = _resolved(op)
+        check_element_types(op, self.machine)
         for region in op.regions:
             if region.buffer.scope.on_chip:
                 self._check_place(region, op)

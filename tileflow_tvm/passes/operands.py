@@ -8,6 +8,7 @@ from math import prod
 
 from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.tile_ir import (
+    ITEMSIZE,
     Affine,
     Buffer,
     Extent,
@@ -22,11 +23,9 @@ from tileflow_tvm.frontend.tile_ir import (
 from tileflow_tvm.frontend.tree import enclosing_loops
 from tileflow_tvm.isa import program as isa
 from tileflow_tvm.isa.machine import Machine
-from tileflow_tvm.isa.table import Engine
+from tileflow_tvm.isa.table import DTYPES, Engine
+from tileflow_tvm.passes.element_types import ISA_NAME
 from tileflow_tvm.passes.plan_sram import ALIGNMENT, bytes_of
-
-DTYPE = {"float32": "f32"}
-"""TVM's name of a dtype → the ISA's."""
 
 Levels = dict[Var, int]
 """The nesting depth of each loop variable in sight."""
@@ -36,13 +35,15 @@ Levels = dict[Var, int]
 class Key:
     """What a register is set to. Equal keys can share a register.
 
-    An address generator has `terms` of (source field, step); an extent register has a `size`
-    and a `limit`, base being unused, and `coord` is the generator it subtracts.
+    An address generator has `terms` of (source field, step) and the code of an element type; an
+    extent register has a `size` and a `limit`, base being unused, and `coord` is the generator it
+    subtracts.
     """
 
     base: int = 0
     wrap: int = 0
     pitch: int = 0
+    dtype: int = 0
     terms: tuple[tuple[int, int], ...] = ()
     size: int | None = None
     limit: int = 0
@@ -128,6 +129,9 @@ class OperandForms:
     def _transpose(self, op: Op, levels: Levels) -> dict[str, Key]:
         return {"src": self._source(op.srcs[0], levels)}
 
+    def _cast(self, op: Op, levels: Levels) -> dict[str, float | Key]:
+        return {"src": self._source(op.srcs[0], levels), "scale": op.scale}
+
     def _dma(self, op: Op, levels: Levels) -> dict[str, int | float | str | Key]:
         load = op.engine is Engine.LOAD
         chip, dram = (op.dst, op.srcs[0]) if load else (op.srcs[0], op.dst)
@@ -178,19 +182,21 @@ class OperandForms:
             offset += _iteration(self.rings[buffer]) * slot
             wrap = buffer.slots * slot
         pitch = -(-buffer.shape[1] // self.machine.tile) if buffer.scope is Scope.GRID else 0
-        return self._affine(offset + buffer.address, levels, wrap=wrap, pitch=pitch)
+        dtype = DTYPES.index(ISA_NAME[buffer.dtype])
+        return self._affine(offset + buffer.address, levels, wrap=wrap, pitch=pitch, dtype=dtype)
 
     def _offset(self, region: Region) -> Affine:
         """Bytes from the start of the buffer to the region."""
         buffer, tile = region.buffer, self.machine.tile
+        item = ITEMSIZE[buffer.dtype]
         if buffer.scope is Scope.GRID:
             row, col = (_divide(start, tile) for start in region.start)
             pitch = -(-buffer.shape[1] // tile)
-            return (row * pitch + col) * (tile * tile * 4)
+            return (row * pitch + col) * (tile * tile * item)
         offset = Affine()
         for axis, start in enumerate(region.start):
             offset += start * prod(buffer.shape[axis + 1 :])
-        return offset * 4
+        return offset * item
 
 
 def _clear(op: Op, levels: Levels) -> dict[str, int | str]:
@@ -274,7 +280,7 @@ class TensorTable:
             storage = isa.Storage(isa.StorageKind.SCRATCH, 0, buffer.address)
         strides = tuple(prod(buffer.shape[axis + 1 :]) for axis in range(len(buffer.shape)))
         name = self._names.fresh(buffer.name)
-        return isa.TensorSpec(name, buffer.shape, strides, storage, DTYPE[buffer.dtype])
+        return isa.TensorSpec(name, buffer.shape, strides, storage, ISA_NAME[buffer.dtype])
 
 
 def _within(number: int, limit: int, what: str) -> None:
@@ -328,10 +334,11 @@ class RegisterFile:
             coord = {"coord": self._held[key.coord]} if key.coord else {}
             yield isa.insn("ext", dst=number, limit=key.limit, max=key.size, **coord)
             return
-        yield isa.insn("agen", dst=number, base=key.base, wrap=key.wrap, pitch=key.pitch)
+        yield isa.insn("agen", dst=number, base=key.base, wrap=key.wrap, pitch=key.pitch,
+                       dtype=DTYPES[key.dtype])  # fmt: skip
         for source, step in key.terms:
             yield isa.insn("stride", dst=number, source=source, step=step)
 
 
-def _order(key: Key) -> tuple[int, int, tuple[tuple[int, int], ...], int]:
-    return (key.pitch, key.base, key.terms, key.limit)
+def _order(key: Key) -> tuple[int, int, int, tuple[tuple[int, int], ...], int]:
+    return (key.pitch, key.dtype, key.base, key.terms, key.limit)

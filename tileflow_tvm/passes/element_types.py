@@ -1,0 +1,94 @@
+"""Which element types an operation takes: the rules of the instruction that it becomes."""
+
+from __future__ import annotations
+
+from tileflow_tvm.errors import KernelError
+from tileflow_tvm.frontend.tile_ir import Op, Region
+from tileflow_tvm.isa.element_types import holds
+from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.isa.table import CASTS, DTYPE_FACTS, GEMM_DTYPES
+from tileflow_tvm.passes.validity import allocated
+
+ISA_NAME = {dtype.numpy: dtype.name for dtype in DTYPE_FACTS}
+"""TVM's name of a dtype → the ISA's."""
+_TVM_NAME = {name: tvm for tvm, name in ISA_NAME.items()}
+_CASTS = tuple((_TVM_NAME[old], _TVM_NAME[new]) for old, new in CASTS)
+_GEMM = {_TVM_NAME[old]: _TVM_NAME[new] for old, new in GEMM_DTYPES.items()}
+
+
+def check_element_types(op: Op, machine: Machine) -> None:
+    """KernelError where the dtypes of the operands, or a constant, do not suit the operation."""
+    for region in op.regions:
+        dtype = region.buffer.dtype
+        if ISA_NAME[dtype] not in machine.dtypes:
+            has = ", ".join(_TVM_NAME[name] for name in machine.dtypes)
+            raise _error(op, f"'{region.buffer.name}' is {dtype}, which the machine "
+                         f"{machine.name} lacks", f"it has {has}")  # fmt: skip
+    match op.name:
+        case "load" | "store" | "transpose":
+            _check_alike(op)
+        case "gemm":
+            _check_gemm(op)
+        case "cast":
+            _check_cast(op)
+        case "unary" | "binary" | "reduce":
+            _check_float32(op)
+    if op.name in ("load", "fill"):
+        assert op.dst is not None
+        dtype = op.dst.buffer.dtype
+        if not holds(op.value, ISA_NAME[dtype]):
+            raise _error(op, f"{op.value!r} is no value of '{op.dst.buffer.name}', {dtype}",
+                         f"fill with a number that {dtype} has exactly")  # fmt: skip
+
+
+def _check_alike(op: Op) -> None:
+    dst, src = op.regions
+    if dst.buffer.dtype == src.buffer.dtype:
+        return
+    where = {"load": "load it as it is, then ", "store": "cast into a block first: "}
+    raise _error(op, f"{_of(src)} does not become {_of(dst)} here",
+                 where.get(op.name, "") + "T.tf.cast(dst, src) converts on chip")  # fmt: skip
+
+
+def _check_gemm(op: Op) -> None:
+    dst, lhs, rhs = op.regions
+    if lhs.buffer.dtype != rhs.buffer.dtype:
+        raise _error(op, f"{_of(lhs)} and {_of(rhs)} are operands of one product",
+                     "T.tf.cast one of them; both have the same dtype")  # fmt: skip
+    wanted = _GEMM.get(lhs.buffer.dtype)
+    if wanted is None:
+        raise _error(op, f"{_of(lhs)} is no operand of a product",
+                     f"products are of {', '.join(_GEMM)}; T.tf.cast converts")  # fmt: skip
+    if dst.buffer.dtype != wanted:
+        what = f"a product of {lhs.buffer.dtype} is summed in {wanted}, not in {_of(dst)}"
+        raise _error(op, what,
+                     f"accumulate in a {wanted} block, then T.tf.cast it")  # fmt: skip
+
+
+def _check_cast(op: Op) -> None:
+    dst, src = op.regions
+    if (src.buffer.dtype, dst.buffer.dtype) in _CASTS:
+        return
+    if src.buffer.dtype == dst.buffer.dtype:
+        raise _error(op, f"{_of(src)} and {_of(dst)} are alike",
+                     "T.tf.mul scales float32; what has its dtype needs no cast")  # fmt: skip
+    listing = ", ".join(f"{old} to {new}" for old, new in _CASTS)
+    raise _error(op, f"{_of(src)} is not cast to {_of(dst)}",
+                 f"casts go {listing}; two of them may follow one another")  # fmt: skip
+
+
+def _check_float32(op: Op) -> None:
+    for region in op.regions:
+        if region.buffer.dtype != "float32":
+            raise _error(op, f"{_of(region)} is not float32",
+                         "T.tf.cast it to float32 first, and the result back")  # fmt: skip
+
+
+def _of(region: Region) -> str:
+    return f"'{region.buffer.name}' ({region.buffer.dtype})"
+
+
+def _error(op: Op, what: str, hint: str) -> KernelError:
+    buffers = dict.fromkeys(region.buffer for region in op.regions)
+    notes = tuple(note for buffer in buffers for note in allocated(buffer))
+    return KernelError(f"{op.name}: {what}", loc=op.loc, notes=notes, hint=hint)
