@@ -22,9 +22,9 @@ struct GemmI8 {
   static constexpr int kVecs = 2;
   static constexpr int kCols = kVecs * kWidth;
   static constexpr int kDepth = 256;           // k of a packed panel
-  static constexpr int kPairs = kDepth / 2;    // lanes of it
   static constexpr int kPanels = 256 / kCols;  // packed before lhs goes past them
   static constexpr int kBlockRows = 24;        // of lhs, widened at once
+  static constexpr int kChunk = 16;            // elements of a loop that becomes one vector
 
   static void run(const GemmArgs& args) {
     if (args.m <= 0 || args.n <= 0) return;
@@ -33,21 +33,21 @@ struct GemmI8 {
                                            : Sides8(args.lhs, args.k, args.tile);
     const Sides8 rhs = args.rhs_transposed ? Sides8(args.rhs, args.k, args.tile).transposed()
                                            : Sides8(args.rhs, args.n, args.tile);
-    alignas(64) std::int32_t packed[kPanels * kPairs * kCols];
-    alignas(64) std::int32_t block[kBlockRows * kPairs];
+    alignas(64) std::int16_t packed[kPanels * kDepth * kCols];
+    alignas(64) std::int16_t block[kBlockRows * kDepth];
     for (int k0 = 0; k0 < args.k || k0 == 0; k0 += kDepth) {
       const int k = min_of(kDepth, args.k - k0);
       const bool clear = args.clear && k0 == 0;
       for (int c = 0; c < args.n; c += kPanels * kCols) {
         const int end = min_of(c + kPanels * kCols, args.n);
         for (int j = c; j < end; j += kCols) {
-          pack(rhs, k0, k, j, min_of(kCols, end - j), packed + (j - c) * kPairs);
+          pack(rhs, k0, k, j, min_of(kCols, end - j), packed + (j - c) * kDepth);
         }
         for (int r = 0; r < args.m; r += kBlockRows) {
           const int rows = min_of(kBlockRows, args.m - r);
           widen(lhs, r, rows, k0, k, block);
           for (int j = c; j < end; j += kCols) {
-            multiply_rows(block, packed + (j - c) * kPairs, (k + 1) / 2, dst, r, rows, j,
+            multiply_rows(block, packed + (j - c) * kDepth, (k + 1) / 2, dst, r, rows, j,
                           min_of(kCols, end - j), clear);
           }
         }
@@ -56,36 +56,40 @@ struct GemmI8 {
   }
 
  private:
-  static void multiply_rows(const std::int32_t* lhs, const std::int32_t* rhs, int pairs,
+  static std::uint32_t pair_at(const std::int16_t* p) {
+    std::uint32_t both;
+    std::memcpy(&both, p, sizeof(both));
+    return both;
+  }
+
+  static void multiply_rows(const std::int16_t* lhs, const std::int16_t* rhs, int pairs,
                             const ViewOf<std::int32_t>& dst, int r, int rows, int c, int cols,
                             bool clear) {
     for (int i = 0; i < rows; i += kRows) {
-      multiply(lhs + i * kPairs, rhs, pairs, dst, r + i, min_of(kRows, rows - i), c, cols, clear);
+      multiply(lhs + i * kDepth, rhs, pairs, dst, r + i, min_of(kRows, rows - i), c, cols, clear);
     }
   }
 
   // Rows that are not there are computed from what is in the block, and not stored.
-  static void multiply(const std::int32_t* lhs, const std::int32_t* rhs, int pairs,
+  static void multiply(const std::int16_t* lhs, const std::int16_t* rhs, int pairs,
                        const ViewOf<std::int32_t>& dst, int r, int rows, int c, int cols,
                        bool clear) {
     I acc[kRows][kVecs];
     unroll<kRows>([&](auto i) { unroll<kVecs>([&](auto v) { acc[i][v] = V::splat_bits(0); }); });
-    for (int p = 0; p < pairs; ++p, ++lhs, rhs += kCols) {
+    for (int p = 0; p < pairs; ++p, lhs += 2, rhs += 2 * kCols) {
       I row[kVecs];
-      unroll<kVecs>([&](auto v) { row[v] = V::load(rhs + v * kWidth); });
+      unroll<kVecs>([&](auto v) { row[v] = V::load_pairs(rhs + 2 * v * kWidth); });
       unroll<kRows>([&](auto i) {
-        const I each = V::splat_bits(static_cast<std::uint32_t>(lhs[i * kPairs]));
+        const I each = V::splat_bits(pair_at(lhs + i * kDepth));
         unroll<kVecs>([&](auto v) { acc[i][v] = V::dot(acc[i][v], each, row[v]); });
       });
     }
     alignas(64) std::int32_t sums[kRows][kCols];
     unroll<kRows>(
         [&](auto i) { unroll<kVecs>([&](auto v) { V::store(&sums[i][v * kWidth], acc[i][v]); }); });
-    for (int i = 0; i < rows; ++i) {
-      for (int j = 0, run = 0; j < cols; j += run) {
-        run = dst.cols.run(c + j, c + cols);
-        add_run(dst.at(r + i, c + j), &sums[i][j], run, clear);
-      }
+    for (int j = 0, run = 0; j < cols; j += run) {
+      run = dst.cols.run(c + j, c + cols);
+      for (int i = 0; i < rows; ++i) add_run(dst.at(r + i, c + j), &sums[i][j], run, clear);
     }
   }
 
@@ -101,48 +105,57 @@ struct GemmI8 {
     }
   }
 
-  static std::int32_t pair(std::int8_t low, std::int8_t high) {
-    const auto half = [](std::int8_t x) { return static_cast<std::uint16_t>(std::int16_t{x}); };
-    return static_cast<std::int32_t>(half(low) | std::uint32_t{half(high)} << 16);
-  }
-
-  // packed[p][j] = rhs[k0 + 2p][c + j] and rhs[k0 + 2p + 1][c + j], kCols lanes a row; 0 beyond.
-  static void pack(const Sides8& rhs, int k0, int k, int c, int cols, std::int32_t* packed) {
-    std::int8_t low[kCols];
-    std::int8_t high[kCols];
-    for (int p = 0; 2 * p < k; ++p, packed += kCols) {
-      take(rhs.transposed(), c, cols, k0 + 2 * p, low, kCols);
-      if (2 * p + 1 < k) {
-        take(rhs.transposed(), c, cols, k0 + 2 * p + 1, high, kCols);
-      } else {
-        std::memset(high, 0, sizeof(high));
+  // packed[p][j] = rhs[k0 + 2p][c + j], rhs[k0 + 2p + 1][c + j], kCols pairs a row; 0 beyond.
+  static void pack(const Sides8& rhs, int k0, int k, int c, int cols, std::int16_t* packed) {
+    for (int p = 0; 2 * p < k; ++p, packed += 2 * kCols) {
+      for (int j = 0, run = 0; j < cols; j += run) {
+        run = rhs.cols.run(c + j, c + cols);
+        const std::int8_t* low = rhs.at(k0 + 2 * p, c + j);
+        // Neighbours in k are in one tile, whose edge is even.
+        const std::int8_t* high = 2 * p + 1 < k ? low + rhs.rows.stride : nullptr;
+        interleave(low, high, rhs.cols.stride, run, packed + 2 * j);
       }
-      for (int j = 0; j < kCols; ++j) packed[j] = pair(low[j], high[j]);
+      for (int j = 2 * cols; j < 2 * kCols; ++j) packed[j] = 0;
     }
   }
 
-  // to[i] = side[first + i][at], 0 from `count` on.
-  static void take(const Sides8& side, int first, int count, int at, std::int8_t* to, int size) {
-    for (int i = 0, run = 0; i < count; i += run) {
-      run = side.rows.run(first + i, first + count);
-      const std::int8_t* from = side.at(first + i, at);
-      if (side.rows.stride == 1) {
-        std::memcpy(to + i, from, static_cast<std::size_t>(run));
-      } else {
-        for (int j = 0; j < run; ++j) to[i + j] = from[j * side.rows.stride];
+  static void interleave(const std::int8_t* low, const std::int8_t* high, std::ptrdiff_t stride,
+                         int count, std::int16_t* to) {
+    int j = 0;
+    if (stride == 1 && high != nullptr) {
+      for (; j + kChunk <= count; j += kChunk) {
+        std::int32_t lanes[kChunk];
+        for (int i = 0; i < kChunk; ++i) {
+          lanes[i] = (low[j + i] & 0xFFFF) | static_cast<std::int32_t>(high[j + i]) * (1 << 16);
+        }
+        std::memcpy(to + 2 * j, lanes, sizeof(lanes));
       }
     }
-    if (count < size) std::memset(to + count, 0, static_cast<std::size_t>(size - count));
+    for (; j < count; ++j) {
+      to[2 * j] = low[j * stride];
+      to[2 * j + 1] = high != nullptr ? high[j * stride] : std::int8_t{0};
+    }
   }
 
-  // block[i][p] = lhs[r + i][k0 + 2p] and lhs[r + i][k0 + 2p + 1], kPairs lanes a row; 0 beyond.
-  static void widen(const Sides8& lhs, int r, int rows, int k0, int k, std::int32_t* block) {
-    std::int8_t row[kDepth];
-    const int even = (k + 1) / 2 * 2;
-    for (int i = 0; i < rows; ++i, block += kPairs) {
-      take(lhs.transposed(), k0, k, r + i, row, even);
-      for (int p = 0; p < even / 2; ++p) block[p] = pair(row[2 * p], row[2 * p + 1]);
+  // block[i][j] = lhs[r + i][k0 + j], kDepth elements a row; 0 beyond, up to an even number.
+  static void widen(const Sides8& lhs, int r, int rows, int k0, int k, std::int16_t* block) {
+    for (int i = 0; i < rows; ++i, block += kDepth) {
+      for (int j = 0, run = 0; j < k; j += run) {
+        run = lhs.cols.run(k0 + j, k0 + k);
+        extend(lhs.at(r + i, k0 + j), lhs.cols.stride, run, block + j);
+      }
+      if (k % 2 != 0) block[k] = 0;
     }
+  }
+
+  static void extend(const std::int8_t* from, std::ptrdiff_t stride, int count, std::int16_t* to) {
+    int j = 0;
+    if (stride == 1) {
+      for (; j + kChunk <= count; j += kChunk) {
+        for (int i = j; i < j + kChunk; ++i) to[i] = from[i];
+      }
+    }
+    for (; j < count; ++j) to[j] = from[j * stride];
   }
 };
 

@@ -70,6 +70,7 @@ struct Avx512 {
   }
   static void store(std::int32_t* p, I v) { _mm512_storeu_si512(p, v); }
 
+  static I load_pairs(const std::int16_t* p) { return _mm512_loadu_si512(p); }
   static I dot(I acc, I a, I b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
 
   template <int D>

@@ -94,6 +94,9 @@ struct Pair {
     V::store(p + kHalf, v.hi);
   }
 
+  static I load_pairs(const std::int16_t* p) {
+    return {V::load_pairs(p), V::load_pairs(p + 2 * kHalf)};
+  }
   static I dot(I acc, I a, I b) { return {V::dot(acc.lo, a.lo, b.lo), V::dot(acc.hi, a.hi, b.hi)}; }
 
   template <int D>

@@ -9,6 +9,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 namespace tileflow {
 namespace {
@@ -71,6 +72,12 @@ struct Scalar {
   static void store(std::int8_t* p, I v) { *p = static_cast<std::int8_t>(v); }
   static void store(std::int32_t* p, I v) { *p = v; }
 
+  // Two 16-bit elements a lane.
+  static I load_pairs(const std::int16_t* p) {
+    I both;
+    std::memcpy(&both, p, sizeof(both));
+    return both;
+  }
   // acc + the products of the low and of the high halves, which are signed; modulo 2^32.
   static I dot(I acc, I a, I b) {
     const auto low = [](I x) { return static_cast<I>(static_cast<std::int16_t>(x)); };
