@@ -32,6 +32,7 @@ from tileflow_tvm.frontend.tile_ir import (
 from tileflow_tvm.frontend.write import write
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.table import Engine
+from tileflow_tvm.kernels.narrow import gemm_bf16, gemm_i8
 from tileflow_tvm.passes.infer_scope import infer_scope
 from tileflow_tvm.passes.pipeline import pipeline
 from tileflow_tvm.passes.plan_sram import plan_sram
@@ -158,7 +159,8 @@ def launched(A: T.Buffer((4, 64, 64), "float32"), n: T.int32, C: T.Buffer((64, 6
             T.tf.store(C[row : row + 8, 0:64], v)
 
 
-KERNELS = [gemm_bias_relu, softmax, triangular, launched]
+KERNELS = [gemm_bias_relu, softmax, triangular, launched, gemm_bf16(70, 50, 40),
+           gemm_i8(70, 50, 40, 0.1)]  # fmt: skip
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.attrs["global_symbol"])
@@ -188,7 +190,8 @@ def everything() -> Program:
     one = Buffer("one", (1,), scope=Scope.UNKNOWN)
     at = Affine(7, ((i, 32), (n, -2)))
     box = Region(a, (at, Affine()), (32, 64))
-    whole_x, whole_y, whole_one = (Region.whole(b) for b in (x, y, one))
+    narrow = Buffer("narrow", (32, 64), "bfloat16", scope=Scope.GRID)
+    whole_x, whole_y, whole_one, whole_narrow = (Region.whole(b) for b in (x, y, one, narrow))
     cut = Extent(32, Affine(100, ((i, -32),)))
     exec_ = {"engine": Engine.EXEC}
     ops = (
@@ -207,10 +210,16 @@ def everything() -> Program:
         Op("fill", whole_y, value=float("nan"), **exec_),
         Op("fill", whole_y, value=1e-45, **exec_),
         Op("transpose", whole_x, (whole_x,), unit=3, **exec_),
+        Op("cast", whole_x, (whole_narrow,), scale=-0.0, **exec_),
         Op("nop", engine=Engine.STORE, waits=(0,)),
         Op("nop", unit=1, waits=(0,), **exec_),
     )  # fmt: skip
-    inner = Loop(k, Affine(3, ((i, 1), (n, 2))), (Alloc(x), Alloc(y), Alloc(one), *ops), stages=2)
+    inner = Loop(
+        k,
+        Affine(3, ((i, 1), (n, 2))),
+        (Alloc(x), Alloc(y), Alloc(one), Alloc(narrow), *ops),
+        stages=2,
+    )
     body = (Alloc(scratch), Loop(i, Affine.of(n), (Group((inner,)), inner_twin(a))), Group(()))
     return Program(
         "everything", (a, twin), body, (n,), ("inout", "in"),

@@ -139,7 +139,7 @@ def _summary(name: str, array: np.ndarray, path: str) -> tuple[str, ...]:
     finite = array[np.isfinite(array)]
     figures = ("", "", "")
     if finite.size:
-        low, high = finite.min(), finite.max()
+        low, high = float(finite.min()), float(finite.max())
         figures = (f"{low:.6g}", f"{finite.mean(dtype=np.float64):.6g}", f"{high:.6g}")
     shape = " x ".join(map(str, array.shape)) or "scalar"
     lost = array.size - finite.size
