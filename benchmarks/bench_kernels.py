@@ -100,10 +100,20 @@ def each(call: Callable[[], object]) -> Call:
     return run
 
 
-def copy_of(size: int) -> Call:
-    """A copy of so many bytes; it reads and writes them."""
-    src, dst = np.ones(size, np.uint8), np.empty(size, np.uint8)
-    return each(lambda: np.copyto(dst, src))
+def copies_of(size: int) -> dict[str, Call]:
+    """Ways to copy so many bytes, which reads and writes them; the fastest is the peer. The two
+    lie half a page apart modulo the page: where a store and a later load are equal modulo it, the
+    processor makes the load wait."""
+    page, floats = 1024, -(-size // 4)
+    apart = -(-floats // page) * page + page // 2
+    both = np.ones(apart + floats, np.float32)
+    src, dst = both[:floats], both[apart:]
+    level, identity = kernels.available()[-1], UNARY_FUNCS.index("identity")
+
+    def vectors(count: int) -> None:
+        kernels.unary(level, identity, (dst, 0), (src, 0), 1, floats, repeats=count)
+
+    return {"memcpy": each(lambda: np.copyto(dst, src)), "vectors": vectors}
 
 
 def measure_gemm(
@@ -134,9 +144,10 @@ def streaming(
     """A kernel that touches so many `elements` in all, of `item` bytes, next to a copy that touches
     as many bytes."""
     size = int(elements * item)
-    seconds = median_seconds({"it": call, "copy": copy_of(size // 2)}, rounds)
+    seconds = median_seconds({"it": call, **copies_of(size // 2)}, rounds)
     rate = size / seconds["it"] / 1e9
-    return what, seconds["it"], rate, "GB/s", "copy", seconds["copy"] / seconds["it"]
+    copy = min(seconds["memcpy"], seconds["vectors"])
+    return what, seconds["it"], rate, "GB/s", "copy", copy / seconds["it"]
 
 
 def measure_unary(level: str, function: str, rounds: int) -> list[tuple]:
