@@ -162,7 +162,9 @@ class ThreadedRun {
     }
   }
 
-  // Threads that compute help with engines of the others. The calling thread polls in its own.
+  // Threads that compute help with engines of those behind them: a thread wakes the owner of an
+  // engine that it has looked at, and two that do so to each other could wait for ever. The
+  // calling thread polls in its own engine.
   void add_seat(int engine) {
     Walker walker = walker_;
     walker.restrict_to(engine);
@@ -173,10 +175,7 @@ class ThreadedRun {
         std::make_unique<Seat>(*hosts_[owner], Runner(std::move(walker), std::move(core), taken_)));
     Seat& seat = *seats_.back();
     hosts_[owner]->own(seat);
-    if (engine == kFirstExec) return;
-    for (std::size_t i = 0; i < hosts_.size(); ++i) {
-      if (i != owner && i < host_index(kLoad)) hosts_[i]->help(seat);
-    }
+    for (std::size_t i = 0; i < std::min(owner, host_index(kLoad)); ++i) hosts_[i]->help(seat);
   }
 
   const Launch& launch_;

@@ -340,5 +340,7 @@ class RegisterFile:
             yield isa.insn("stride", dst=number, source=source, step=step)
 
 
-def _order(key: Key) -> tuple[int, int, int, tuple[tuple[int, int], ...], int]:
-    return (key.pitch, key.dtype, key.base, key.terms, key.limit)
+def _order(key: Key) -> tuple[object, ...]:
+    """Total, so that a program is the same in every process."""
+    coord = _order(key.coord) if key.coord else ()
+    return (key.pitch, key.dtype, key.base, key.terms, key.limit, key.wrap, key.size or 0, coord)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from tileflow_tvm.errors import KernelError
@@ -19,7 +19,12 @@ from tileflow_tvm.frontend.tile_ir import (
 from tileflow_tvm.frontend.tree import buffers_used
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.table import Engine
-from tileflow_tvm.passes.resources import Resource, find_resources, iterations_are_disjoint
+from tileflow_tvm.passes.resources import (
+    Resource,
+    find_resources,
+    iterations_are_disjoint,
+    parts_in,
+)
 
 SLOTS_PER_INSTRUCTION = 2
 """Semaphores an instruction can wait on, and post."""
@@ -44,8 +49,8 @@ def pipeline(program: Program, machine: Machine) -> Program:
     Ensures: the program is well-synchronised (the simulator's verifier proves it for each
     program): in program order no wait finds zero, and conflicting uses are ordered.
     """
-    build = _Builder(find_resources(program, machine))
-    body, handovers = build.block(program.body, None)
+    build = _Builder(machine)
+    body, handovers = build.block(program.body, None, find_resources(program, machine))
     used = _Semaphores(machine)
     return replace(program, body=used.attach_root(body, handovers), semaphores=used.table())
 
@@ -53,13 +58,21 @@ def pipeline(program: Program, machine: Machine) -> Program:
 @dataclass(eq=False)
 class _HandOver:
     """`poster` posts after child `after` of a block, `waiter` waits before child `before`;
-    `count` tokens are there from the start (0 where the post comes first in program order)."""
+    `count` tokens are there from the start (0 where the post comes first in program order).
+    `execs`: the EXEC engines that use what LOAD and STORE hand to each other."""
 
     poster: Unit
     waiter: Unit
     after: int
     before: int
     count: int = 0
+    execs: frozenset[int] = frozenset()
+
+    @property
+    def channel(self) -> tuple[Unit, Unit, int, frozenset[int]]:
+        """Hand-overs of one channel may share a token. LOAD and STORE have one for each EXEC, or
+        the engines would go in step."""
+        return self.poster, self.waiter, self.count, self.execs
 
 
 @dataclass(eq=False)
@@ -105,55 +118,72 @@ class _Link:
 class _Builder:
     """Finds the hand-overs of each block, innermost first."""
 
-    resources: list[Resource]
-    uses: dict[tuple[int, int], _Use] = field(default_factory=dict)
+    machine: Machine
+    uses: dict[tuple[Resource, int], _Use] = field(default_factory=dict)
     """Of resources by loops."""
-    closed: set[tuple[int, int]] = field(default_factory=set)
+    closed: set[tuple[Resource, int]] = field(default_factory=set)
     """(resource, loop) whose ring is closed: tokens stay behind for the next time it runs."""
 
     def block(
-        self, body: tuple[Stmt, ...], loop: Loop | None
+        self, body: tuple[Stmt, ...], loop: Loop | None, resources: list[Resource]
     ) -> tuple[list[Stmt | _Block], list[_HandOver]]:
         children: list[Stmt | _Block] = []
         for stmt in body:
             if isinstance(stmt, Loop):
-                children.append(_Block(stmt, *self.block(stmt.body, stmt)))
+                inner = [part for whole in resources for part in self._parts(whole, stmt, loop)]
+                children.append(_Block(stmt, *self.block(stmt.body, stmt, inner)))
             else:
                 children.append(stmt)
         handovers: list[_HandOver] = []
-        for number, resource in enumerate(self.resources):
-            uses = dict(self._uses(number, resource, body))
-            if uses:
-                chain = _links(uses)
-                for here, there in itertools.pairwise(chain):
-                    handovers += here.hand_over(there)
-                handovers += _past_empty_loops(uses, body)
-                if loop:
-                    first, last = tuple(chain[0].comes), tuple(chain[-1].leaves)
-                    read = len(chain) == 1 and chain[0].read
-                    self.uses[number, id(loop)] = _Use(first, last, read)
-                    handovers += self._around(number, uses, chain, loop)
+        for resource in resources:
+            for handover in self._handovers(resource, body, loop):
+                if Engine.EXEC not in (handover.poster.engine, handover.waiter.engine):
+                    handover.execs = resource.execs
+                handovers.append(handover)
         return children, _merge(handovers)
 
+    def _parts(self, resource: Resource, child: Loop, loop: Loop | None) -> list[Resource]:
+        """What a resource is inside a child of `loop`. Several EXECs would wait for each other at
+        the blocks of a statement that only those of another statement connect."""
+        if loop or self.machine.exec_engines == 1:
+            return [resource]
+        return parts_in(resource, child, self.machine)
+
+    def _handovers(
+        self, resource: Resource, body: tuple[Stmt, ...], loop: Loop | None
+    ) -> Iterator[_HandOver]:
+        """Those of one resource in a block."""
+        uses = dict(self._uses(resource, body, loop))
+        if not uses:
+            return
+        chain = _links(uses)
+        for here, there in itertools.pairwise(chain):
+            yield from here.hand_over(there)
+        yield from _past_empty_loops(uses, body)
+        if loop:
+            first, last = tuple(chain[0].comes), tuple(chain[-1].leaves)
+            read = len(chain) == 1 and chain[0].read
+            self.uses[resource, id(loop)] = _Use(first, last, read)
+            yield from self._around(resource, uses, chain, loop)
+
     def _around(
-        self, number: int, uses: dict[int, _Use], chain: list[_Link], loop: Loop
+        self, resource: Resource, uses: dict[int, _Use], chain: list[_Link], loop: Loop
     ) -> Iterator[_HandOver]:
         """The hand-over from the last link of an iteration to the first one of a later iteration;
         none where the only user is an inner loop that keeps its own ring closed."""
         child = loop.body[next(iter(uses))]
-        if len(uses) == 1 and (number, id(child)) in self.closed:
-            self.closed.add((number, id(loop)))
+        if len(uses) == 1 and (resource, id(child)) in self.closed:
+            self.closed.add((resource, id(loop)))
             return
-        resource = self.resources[number]
         only_read = len(chain) == 1 and chain[0].read
         around = list(chain[-1].hand_over(chain[0], resource.slots_in(loop)))
         if only_read or not around or iterations_are_disjoint(resource, loop):
             return
-        self.closed.add((number, id(loop)))
+        self.closed.add((resource, id(loop)))
         yield from around
 
     def _uses(
-        self, number: int, resource: Resource, body: tuple[Stmt, ...]
+        self, resource: Resource, body: tuple[Stmt, ...], loop: Loop | None
     ) -> Iterator[tuple[int, _Use]]:
         """The children of a block that use a resource."""
         for index, stmt in enumerate(body):
@@ -164,7 +194,16 @@ class _Builder:
                 unit = (stmt.runs_on,)
                 yield index, _Use(unit, unit, stmt.engine is Engine.EXEC and not written)
             elif isinstance(stmt, Loop):
-                yield index, self.uses[number, id(stmt)]
+                parts = self._parts(resource, stmt, loop)
+                yield index, _all(self.uses[part, id(stmt)] for part in parts)
+
+
+def _all(uses: Iterable[_Use]) -> _Use:
+    """The use of a resource by a loop that uses its parts."""
+    uses = list(uses)
+    first = dict.fromkeys(unit for use in uses for unit in use.first)
+    last = dict.fromkeys(unit for use in uses for unit in use.last)
+    return _Use(tuple(first), tuple(last), all(use.read for use in uses))
 
 
 def _links(uses: dict[int, _Use]) -> list[_Link]:
@@ -192,7 +231,7 @@ def _merge(handovers: list[_HandOver]) -> list[_HandOver]:
     merged: list[_HandOver] = []
     for new in sorted(handovers, key=lambda h: (h.count, h.after, h.before)):
         for old in merged:
-            if (old.poster, old.waiter, old.count) != (new.poster, new.waiter, new.count):
+            if old.channel != new.channel:
                 continue
             after, before = max(old.after, new.after), min(old.before, new.before)
             if old.count or after < before:

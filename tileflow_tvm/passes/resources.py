@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tileflow_tvm.frontend.tile_ir import (
@@ -20,6 +20,7 @@ from tileflow_tvm.frontend.tile_ir import (
 )
 from tileflow_tvm.frontend.tree import buffers_used
 from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.isa.table import Engine
 from tileflow_tvm.passes.plan_sram import bytes_of
 
 
@@ -28,6 +29,8 @@ class Resource:
     """Buffers that overlap, directly or through others; used by at least two engines."""
 
     buffers: frozenset[Buffer]
+    execs: frozenset[int]
+    """The EXEC engines that use it; the first one where none does."""
 
     def slots_in(self, loop: Loop) -> int:
         """How many iterations of `loop` may hold the resource at once: the ring's depth where
@@ -49,19 +52,38 @@ def _allocated_below(loop: Loop, buffer: Buffer) -> bool:
 
 def find_resources(program: Program, machine: Machine) -> list[Resource]:
     """The resources of `program`, each as few buffers as overlap allows."""
-    engines: dict[Buffer, set[Unit]] = {}
-    written: set[Buffer] = set()
-    for op in program.ops:
-        for region in op.regions:
-            engines.setdefault(region.buffer, set()).add(op.runs_on)
-        if op.dst:
-            written.add(op.dst.buffer)
+    engines = _engines(program.ops)
+    written = {op.dst.buffer for op in program.ops if op.dst}
     found = []
     for group in _overlapping(list(engines), machine):
         shared = set().union(*(engines[buffer] for buffer in group))
         if len(shared) > 1 and group & written:
-            found.append(Resource(frozenset(group)))
+            found.append(Resource(frozenset(group), _execs(shared)))
     return found
+
+
+def parts_in(resource: Resource, loop: Loop, machine: Machine) -> list[Resource]:
+    """The parts of a resource that overlap within `loop`: what makes one of them may be a buffer
+    that lives elsewhere."""
+    ops = [op for op in walk(loop.body) if isinstance(op, Op)]
+    engines = {b: units for b, units in _engines(ops).items() if b in resource.buffers}
+    return [
+        Resource(frozenset(group), _execs(set().union(*(engines[buffer] for buffer in group))))
+        for group in _overlapping(list(engines), machine)
+    ]
+
+
+def _engines(ops: Iterable[Op]) -> dict[Buffer, set[Unit]]:
+    """Who uses each buffer."""
+    engines: dict[Buffer, set[Unit]] = {}
+    for op in ops:
+        for region in op.regions:
+            engines.setdefault(region.buffer, set()).add(op.runs_on)
+    return engines
+
+
+def _execs(units: set[Unit]) -> frozenset[int]:
+    return frozenset(unit.number for unit in units if unit.engine is Engine.EXEC) or frozenset({0})
 
 
 def _overlapping(buffers: list[Buffer], machine: Machine) -> Iterator[set[Buffer]]:

@@ -32,6 +32,8 @@ def tile(program: Program, machine: Machine) -> Program:
 
     Block sizes are those of least DRAM traffic under the SRAM limit (`tile_gemm_plan`,
     `tile_map`, both by the model of `cost`). A group whose smallest blocks do not fit is split.
+    Where there are several EXEC engines, each has a share of a block of C, or every so many-th
+    block of a map, and buffers of its own for it.
 
     before: group: C = A @ B; D = relu(C)      after: for i: for j:
                                                           C_blk = alloc
@@ -60,14 +62,29 @@ def tile(program: Program, machine: Machine) -> Program:
 
 
 def fits(form: GroupForm, flow: Dataflow, machine: Machine) -> bool:
-    """Whether the group's nest has room in SRAM."""
-    return _nest(form, flow, machine, NameSupply()) is not None
+    """Whether the group's nest has room in SRAM. It has with any number of EXEC engines if it
+    has with one: more are used only where their blocks fit."""
+    return _nest_for(1, form, flow, machine, NameSupply()) is not None
 
 
 def _nest(
     form: GroupForm, flow: Dataflow, machine: Machine, names: NameSupply
 ) -> tuple[Stmt, ...] | None:
     """The nest with the best blocks, None where the smallest ones are too large."""
+    for units in range(machine.exec_engines, 0, -1):
+        tried = NameSupply(set(names.taken))
+        body = _nest_for(units, form, flow, machine, tried)
+        if body is not None:
+            names.taken |= tried.taken
+            return body
+    return None
+
+
+def _nest_for(
+    units: int, form: GroupForm, flow: Dataflow, machine: Machine, names: NameSupply
+) -> tuple[Stmt, ...] | None:
+    """As `_nest`, for at most so many EXEC engines."""
+    machine = machine.replace(exec_engines=units)
     if form.gemm:
         plan = plan_gemm(needs_of(form, flow, machine), machine)
         body = lower_contraction(form, plan, flow, names) if plan else None
@@ -82,10 +99,8 @@ def _nests(
     """One nest where that is possible, else one for each half of the operations, and so on.
     Nothing in the first half depends on the second."""
     form = classify(ops, flow)
-    tried = NameSupply(set(names.taken))
-    body = _nest(form, flow, machine, tried) if form else None
+    body = _nest(form, flow, machine, names) if form else None
     if body is not None:
-        names.taken |= tried.taken
         return body
     if len(ops) == 1:
         raise _refused(ops[0])

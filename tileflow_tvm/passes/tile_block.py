@@ -302,6 +302,16 @@ class BlockWriter:
         return vector_region(tensor, span.start, span.size)
 
 
+def on_unit(stmts: Iterable[Stmt], unit: int) -> tuple[Stmt, ...]:
+    """`stmts` (no loops) with their EXEC operations on the engine `unit`."""
+    return tuple(
+        replace(stmt, unit=unit)
+        if isinstance(stmt, Op) and unit and stmt.name not in ("load", "store")
+        else stmt
+        for stmt in stmts
+    )
+
+
 def vector_region(tensor: Buffer, start: Affine, length: int) -> Region:
     """`length` elements of a tensor that has at most one dimension other than 1."""
     along = next((axis for axis, extent in enumerate(tensor.shape) if extent != 1), -1)

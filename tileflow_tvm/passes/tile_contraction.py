@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 from tileflow_tvm.frontend.tile_ir import (
     Affine,
@@ -16,7 +17,14 @@ from tileflow_tvm.frontend.tile_ir import (
 )
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.passes.cost import block_bytes, peak_bytes
-from tileflow_tvm.passes.tile_block import Axis, BlockWriter, Section, Span, vector_region
+from tileflow_tvm.passes.tile_block import (
+    Axis,
+    BlockWriter,
+    Section,
+    Span,
+    on_unit,
+    vector_region,
+)
 from tileflow_tvm.passes.tile_gemm_plan import GemmNeeds, GemmPlan
 from tileflow_tvm.passes.tile_group import GroupForm, gemm_dims
 from tileflow_tvm.passes.tile_values import Dataflow, accumulates
@@ -52,7 +60,8 @@ def lower_contraction(
 
 class _Nest:
     """Written for a resident A: `own` are the rows and `other` the columns of C. With B
-    resident they change places."""
+    resident they change places. Each EXEC engine has blocks of A and C of its own; what is said
+    of them below is done for one engine after the other."""
 
     def __init__(self, form: GroupForm, plan: GemmPlan, flow: Dataflow, names: NameSupply) -> None:
         assert form.gemm is not None
@@ -64,6 +73,7 @@ class _Nest:
         self.own = Axis(own_name, -(-own // plan.own))
         self.other = Axis(other_name, -(-other // plan.other))
         self.k = Axis("k", -(-k // plan.k))
+        self.units = range(plan.units)
 
     def whole_sums(self) -> tuple[Stmt, ...]:
         """A block of the resident operand has all of K.
@@ -72,15 +82,18 @@ class _Nest:
             load A_blk = A[i]
             for j: load B_blk = B[j]; C_blk = gemm(A_blk, B_blk); maps over C_blk; store
         """
-        rows, cols = self._spans(None)
-        resident = self._load(self.plan.a_resident, rows, cols)
-        streamed = self._load(not self.plan.a_resident, rows, cols)
-        c_blk, load_c = self._result(rows, cols)
-        gemm = self._gemm(c_blk, resident, streamed)
+        resident = [self._load(self.plan.a_resident, *self._spans(None, u)) for u in self.units]
+        streamed = self._load(not self.plan.a_resident, *self._spans(None))
         hoist = {Section.PRE: _vars(self.own)} if self.other.var else {}
-        pre, body = self._maps(c_blk, rows, cols, hoist)
-        inner = (*streamed, *load_c, gemm, *body)
-        return self._wrap(self.own, (*resident, *pre, *self._wrap(self.other, inner)))
+        first, inner = [*chain(*resident)], [*streamed]
+        for unit in self.units:
+            spans = self._spans(None, unit)
+            c_blk, load_c = self._result(*spans)
+            gemm = self._gemm(c_blk, resident[unit], streamed)
+            pre, body = self._maps(c_blk, *spans, hoist)
+            first += on_unit(pre, unit)
+            inner += on_unit((*load_c, gemm, *body), unit)
+        return self._wrap(self.own, (*first, *self._wrap(self.other, inner)))
 
     def partial_sums(self) -> tuple[Stmt, ...]:
         """A block of C stays while k advances, then goes out strip by strip.
@@ -92,25 +105,34 @@ class _Nest:
             for n: maps over C_blk[n]; store
         """
         sums, out = self._strip_axis(self.plan.strip), self._strip_axis(self.plan.out)
-        c_blk, load_c = self._result(*self._spans(None))
-        spans = self._spans(sums)
-        resident = self._load(self.plan.a_resident, *spans)
-        streamed = self._load(not self.plan.a_resident, *spans)
-        gemm = self._gemm(self._strip(c_blk, *spans), resident, streamed)
-        steps = self._wrap(self.k, (*resident, *self._wrap(sums, (*streamed, gemm))))
-        spans = self._spans(out)
+        blocks = [self._result(*self._spans(None, unit)) for unit in self.units]
+        resident = [self._load(self.plan.a_resident, *self._spans(sums, u)) for u in self.units]
+        streamed = self._load(not self.plan.a_resident, *self._spans(sums))
+        inner = [*streamed]
+        for unit, (c_blk, _) in enumerate(blocks):
+            strip = self._strip(c_blk, *self._spans(sums, unit))
+            inner += on_unit((self._gemm(strip, resident[unit], streamed),), unit)
+        steps = self._wrap(self.k, (*chain(*resident), *self._wrap(sums, inner)))
         hoist = {Section.PRE: _vars(self.own, self.other)} if out.var else {}
-        pre, body = self._maps(self._strip(c_blk, *spans), *spans, hoist)
-        block = (*load_c, *steps, *pre, *self._wrap(out, body))
+        first: list[Stmt] = []
+        last: list[Stmt] = []
+        for unit, (c_blk, _) in enumerate(blocks):
+            spans = self._spans(out, unit)
+            pre, body = self._maps(self._strip(c_blk, *spans), *spans, hoist)
+            first += on_unit(pre, unit)
+            last += on_unit(body, unit)
+        begin = chain(*(load_c for _, load_c in blocks))
+        block = (*begin, *steps, *first, *self._wrap(out, last))
         return self._wrap(self.own, self._wrap(self.other, block))
 
     def _strip_axis(self, length: int) -> Axis:
         return Axis("n" if self.plan.a_resident else "m", self.plan.other // length)
 
-    def _spans(self, strip: Axis | None) -> tuple[Span, Span]:
-        """Rows and columns of C that a strip covers; without one, the whole block."""
+    def _spans(self, strip: Axis | None, unit: int = 0) -> tuple[Span, Span]:
+        """Rows and columns of C that a strip covers in the share of an EXEC engine; without a
+        strip, the whole share."""
         plan = self.plan
-        own = Span(self.own.index * plan.own, plan.own)
+        own = Span(self.own.index * plan.own + unit * plan.share, plan.share)
         other = Span(self.other.index * plan.other, plan.other)
         if strip:
             length = plan.other // strip.extent

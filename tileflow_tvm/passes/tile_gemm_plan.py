@@ -28,6 +28,9 @@ NEARLY_EQUAL = 1.02
 ABOUT_AS_FAST = 1.1
 """Plans whose time differs by no more are compared by the number of EXECs."""
 
+WORTH_ENGINES = 0.95
+"""Time that a plan for more EXEC engines may take, as a factor."""
+
 MOST_COMPARED = 8
 """Pairs of block sides that are compared by time."""
 
@@ -42,6 +45,8 @@ class GemmPlan:
 
     whole_k: the resident block has all of K and stays while everything of the other operand
     streams by; `other` is a strip. Otherwise a block of C, own x other, stays while k advances.
+
+    units: so many EXEC engines have an equal `share` of `own` each, and the strips in common.
     """
 
     a_resident: bool
@@ -50,6 +55,11 @@ class GemmPlan:
     other: int
     k: int
     strip: int
+    units: int = 1
+
+    @property
+    def share(self) -> int:
+        return self.own // self.units
 
     @property
     def out(self) -> int:
@@ -79,14 +89,35 @@ class GemmNeeds:
 
 @lru_cache(maxsize=256)
 def plan_gemm(needs: GemmNeeds, machine: Machine) -> GemmPlan | None:
-    """The best plan, None where not even the smallest blocks fit."""
-    roomy = _by_traffic(needs, machine, slots=2)
-    tight = _by_traffic(needs, machine, slots=1)
+    """The best plan, None where not even the smallest blocks fit. It is for as many EXEC engines
+    as make it faster."""
+    best = _plan_for(1, needs, machine)
+    for units in range(2, machine.exec_engines + 1):
+        more = _plan_for(units, needs, machine)
+        if best and more and more[0] <= WORTH_ENGINES * best[0]:
+            best = more
+    return best[1] if best else None
+
+
+def _plan_for(units: int, needs: GemmNeeds, machine: Machine) -> tuple[int, GemmPlan] | None:
+    """The best plan for so many EXEC engines, and the cycles that it takes."""
+    roomy = _by_traffic(units, needs, machine, slots=2)
+    tight = _by_traffic(units, needs, machine, slots=1)
     if not tight:
         return None
-    slots, found = 1, tight
+    found = [(1, tight)]
     if roomy and roomy[0][0] <= WORTH_OVERLAP * tight[0][0]:
-        slots, found = 2, roomy
+        found = [(2, roomy)]
+    elif roomy and units > 1:
+        found.append((2, roomy))
+    best = [_fastest(needs, plans, machine, slots) for slots, plans in found]
+    return min(best, key=lambda plan: plan[0])
+
+
+def _fastest(
+    needs: GemmNeeds, found: list[tuple[int, GemmPlan]], machine: Machine, slots: int
+) -> tuple[int, GemmPlan]:
+    """Of the plans with about the least traffic, grown as far as they fit."""
     limit = NEARLY_EQUAL * found[0][0]
     near = [plan for words, plan in found[:MOST_COMPARED] if words <= limit]
     grown = [bigger for plan in near for bigger in _grown(needs, plan, machine, slots)]
@@ -95,20 +126,23 @@ def plan_gemm(needs: GemmNeeds, machine: Machine) -> GemmPlan | None:
 
 def _fewest_steps(
     needs: GemmNeeds, plans: list[GemmPlan], machine: Machine, slots: int
-) -> GemmPlan:
+) -> tuple[int, GemmPlan]:
     """Of the plans that take about the least time, the one with the fewest EXECs: what a host
     or a sequencer spends on each of them is in no machine description."""
     times = [gemm_cost(needs, plan, machine, slots)[1] for plan in plans]
     limit = ABOUT_AS_FAST * min(times)
     near = [(execs(needs, plan), time, at) for at, (plan, time) in
             enumerate(zip(plans, times, strict=True)) if time <= limit]  # fmt: skip
-    return plans[min(near)[2]]
+    _, time, at = min(near)
+    return time, plans[at]
 
 
-def _by_traffic(needs: GemmNeeds, machine: Machine, slots: int) -> list[tuple[int, GemmPlan]]:
+def _by_traffic(
+    units: int, needs: GemmNeeds, machine: Machine, slots: int
+) -> list[tuple[int, GemmPlan]]:
     """The plans with the smallest strips and k blocks that fit, least traffic first."""
     found = []
-    for plan in _smallest_steps(needs, machine, slots):
+    for plan in _smallest_steps(units, needs, machine, slots):
         if bytes_needed(needs, plan, machine, slots) <= machine.sram_bytes:
             found.append((traffic(needs, plan), plan))
     return sorted(found, key=lambda pair: pair[0])
@@ -118,19 +152,30 @@ def _sizes(extent: int, machine: Machine) -> list[int]:
     return [1] if extent == 1 else balanced(extent, machine, STEP)
 
 
-def _smallest_steps(needs: GemmNeeds, machine: Machine, slots: int) -> Iterator[GemmPlan]:
+def _own_sizes(units: int, extent: int, machine: Machine) -> list[int]:
+    """Block sizes in which each of `units` engines has an equal share of whole tiles."""
+    tiles = -(-extent // machine.tile)
+    if units == 1 or tiles < units:
+        return _sizes(extent, machine) if units == 1 else []
+    share = -(-tiles // units) * machine.tile
+    return [units * size for size in balanced(share, machine, STEP)]
+
+
+def _smallest_steps(
+    units: int, needs: GemmNeeds, machine: Machine, slots: int
+) -> Iterator[GemmPlan]:
     whole = padded(needs.k, machine)
     for a_resident in (True, False):
         own_dim, other_dim = needs.sides(a_resident=a_resident)
-        owns, others = _sizes(own_dim, machine), _sizes(other_dim, machine)
+        owns, others = _own_sizes(units, own_dim, machine), _sizes(other_dim, machine)
         least = others[0]
         for own in owns:
-            yield GemmPlan(a_resident, True, own, least, whole, least)
+            yield GemmPlan(a_resident, True, own, least, whole, least, units)
         if whole == machine.tile and slots > 1:
             continue  # there are no partial sums; but without the resident block maps have room
         for own in owns:
             for other in others:
-                yield GemmPlan(a_resident, False, own, other, machine.tile, least)
+                yield GemmPlan(a_resident, False, own, other, machine.tile, least, units)
 
 
 def _grown(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int) -> Iterator[GemmPlan]:
@@ -156,7 +201,7 @@ def bytes_needed(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int)
     streamed = _bytes(plan.k, plan.strip, machine)
     result = _bytes(plan.own, plan.other, machine)
     strip = _bytes(plan.own, plan.out, machine)
-    vectors = needs.vectors * _bytes(1, max(plan.own, plan.other), machine)
+    vectors = needs.vectors * plan.units * _bytes(1, max(plan.share, plan.other), machine)
     if slots == 1:
         if plan.whole_k:
             return resident + result + vectors + max(streamed, needs.live * strip)
@@ -184,7 +229,7 @@ def traffic(needs: GemmNeeds, plan: GemmPlan) -> int:
 
 
 def execs(needs: GemmNeeds, plan: GemmPlan) -> int:
-    """How many gemms run."""
+    """How many gemms each engine runs."""
     own_dim, other_dim = needs.sides(a_resident=plan.a_resident)
     blocks = -(-own_dim // plan.own) * -(-other_dim // plan.other)
     return blocks * -(-needs.k // plan.k) * (plan.other // plan.strip)
@@ -197,14 +242,16 @@ def gemm_cost(needs: GemmNeeds, plan: GemmPlan, machine: Machine, slots: int) ->
     steps = -(-needs.k // plan.k)
     strips = plan.other // plan.strip
     count = execs(needs, plan)
-    stores = blocks * strips
-    loads = blocks * steps * (1 + strips)
+    stores = blocks * strips * plan.units
+    loads = blocks * steps * (plan.units + strips)
     if plan.whole_k:
-        loads = -(-own_dim // plan.own) + count
+        loads = -(-own_dim // plan.own) * plan.units + count
+    busiest = min(own_dim, -(-own_dim // plan.own) * plan.share)
+    rows_and_cols = (busiest, other_dim) if plan.a_resident else (other_dim, busiest)
     cost = Cost(
         words=traffic(needs, plan),
         transfers=loads + stores,
-        exec_cycles=gemm_cycles(needs.m, needs.n, needs.k, machine)
+        exec_cycles=gemm_cycles(*rows_and_cols, needs.k, machine)
         + (count - 1) * gemm_overhead(machine),
         exposed=(plan.own + plan.strip) * plan.k + plan.own * plan.strip
         + _waits(needs, plan, machine, slots, blocks),
