@@ -20,8 +20,9 @@ namespace {
 // Waits are mostly shorter than this; sleeping and being woken costs about as much.
 constexpr std::int64_t kSpinNs = 100'000;
 constexpr auto kSleep = std::chrono::milliseconds(20);
-// What the threads can overlap, at the least, for it to pay to wake them.
-constexpr std::int64_t kWorthThreadsNs = 200'000;
+// What can overlap, at the least, for it to pay to wake threads: a wake-up takes some 100 us, at
+// times a millisecond, and what one core has loaded another one has to fetch.
+constexpr std::int64_t kWorthThreadsNs = 2'000'000;
 
 class ThreadedRun {
  public:
