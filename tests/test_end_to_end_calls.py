@@ -43,6 +43,21 @@ def expect_in(error: TileflowError, *parts: str) -> None:
 # Calls.
 
 
+def test_a_file_that_cannot_be_written(exe, tmp_path):
+    path = tmp_path / "missing" / "k.bin"
+    with pytest.raises(CallError, match=f"cannot write {re.escape(str(path))}: No such") as caught:
+        exe.save(path)
+    expect_in(caught.value, "hint: name a file in a folder")
+
+
+def test_what_is_no_path():
+    with pytest.raises(CallError, match=r"5 is no path"):
+        tf.load(5)
+    with pytest.raises(tf.MachineError, match=r"5 is no machine") as caught:
+        tf.compile(difference(), machine=5)
+    expect_in(caught.value, "hint: a name")
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_the_wrong_number_of_arrays(exe, arrays, count):
     with pytest.raises(CallError) as caught:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tileflow_tvm.errors import BinaryError, FileLoc, KernelError
+from tileflow_tvm.errors import BinaryError, CallError, FileLoc, KernelError
 from tileflow_tvm.isa.container import from_bytes, to_bytes
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.program import Program
@@ -51,8 +51,12 @@ class Executable:
         return self._data
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the .bin; the file appears whole or not at all."""
-        return write_whole(path, self.to_bytes())
+        """Write the .bin; the file appears whole or not at all. CallError where it cannot be."""
+        try:
+            return write_whole(path, self.to_bytes())
+        except OSError as error:
+            hint = "name a file in a folder that is there and may be written to"
+            raise CallError(f"cannot write {path}: {error.strerror}", hint=hint) from None
 
     @cached_property
     def simulator(self) -> Simulator:
@@ -120,6 +124,9 @@ def compile(
 
 def load(path: str | os.PathLike[str]) -> Executable:
     """The program of a .bin. Raises BinaryError where it is not one."""
+    if not isinstance(path, (str, os.PathLike)):
+        what = f"{path!r} is no path: a .bin is loaded from a file"
+        raise CallError(what, hint="give its path as a string or a Path")
     file = os.fspath(path)
     try:
         data = Path(path).read_bytes()

@@ -143,6 +143,9 @@ class Machine:
     @staticmethod
     def load(name_or_path: str | os.PathLike[str]) -> Machine:
         """The built-in machine of this name, or the one described in a TOML file."""
+        if not isinstance(name_or_path, (str, os.PathLike)):
+            what = f"{name_or_path!r} is no machine"
+            raise MachineError(what, hint="a name (tileflow), the path of a .toml, or a Machine")
         text = os.fspath(name_or_path)
         if isinstance(name_or_path, str) and re.fullmatch(r"[\w-]+", text):
             return _load_builtin(text)
