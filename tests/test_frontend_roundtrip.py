@@ -15,6 +15,7 @@ from tileflow_tvm.frontend.read import level, read
 from tileflow_tvm.frontend.tile_ir import (
     Affine,
     Alloc,
+    BoxDim,
     Buffer,
     Clear,
     Extent,
@@ -193,12 +194,19 @@ def everything() -> Program:
     narrow = Buffer("narrow", (32, 64), "bfloat16", scope=Scope.GRID)
     whole_x, whole_y, whole_one, whole_narrow = (Region.whole(b) for b in (x, y, one, narrow))
     cut = Extent(32, Affine(100, ((i, -32),)))
+    walk = (BoxDim(16, 0, 2), BoxDim(2, -1), BoxDim(64, 1, -3))
     exec_ = {"engine": Engine.EXEC}
     ops = (
         Op("load", whole_x, (box,), value=float("-inf"), transposed=True, engine=Engine.LOAD,
            extents=(cut, Extent(64)), waits=(1, 2), posts=(3,)),
         Op("store", box, (whole_x,), transposed=True, engine=Engine.STORE),
         Op("copy", whole_x, (Region.whole(scratch),), transposed=True),
+        Op("load", whole_x, (Region.of_box(a, (at, Affine(9)), walk),), value=-1.5, rows=walk[:2],
+           cols=walk[2:], padded=True, engine=Engine.LOAD),
+        Op("load", whole_y, (Region.of_box(twin, (Affine(-1),), walk[:1]),), cols=walk[:1],
+           engine=Engine.LOAD),
+        Op("store", Region.of_box(a, (at, Affine()), walk[2:]), (whole_x,), rows=walk[2:],
+           engine=Engine.STORE),
         Op("gemm", whole_x, (whole_x, whole_x), clear=Clear(var=k), transpose_a=True,
            transpose_b=True, extents=(cut, Extent(64), Extent(20)), **exec_),
         Op("gemm", whole_x, (whole_x, whole_x), clear=Clear(always=False), **exec_),

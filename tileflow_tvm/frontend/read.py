@@ -50,8 +50,8 @@ from tileflow_tvm.frontend.tile_ir import (
     Var,
     walk,
 )
+from tileflow_tvm.isa.program import MAX_RANK
 
-MAX_RANK = 5
 _INTEGERS = ("int32", "int64")
 _SERIAL = (ForKind.SERIAL, ForKind.UNROLLED, ForKind.PARALLEL)
 _HARMLESS = ("pragma_", "disable_unroll")

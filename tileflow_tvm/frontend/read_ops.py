@@ -16,7 +16,17 @@ from tileflow_tvm.frontend.affine import AffineReader
 from tileflow_tvm.frontend.language import F32_MAX
 from tileflow_tvm.frontend.location import loc_of
 from tileflow_tvm.frontend.ops import FIELD_OF, OP_PREFIX, OPS
-from tileflow_tvm.frontend.tile_ir import Buffer, Clear, Extent, Op, Operand, Region, Var
+from tileflow_tvm.frontend.read_box import box_dims, with_bounds
+from tileflow_tvm.frontend.tile_ir import (
+    BoxDim,
+    Buffer,
+    Clear,
+    Extent,
+    Op,
+    Operand,
+    Region,
+    Var,
+)
 from tileflow_tvm.frontend.tvm_ops import TVM_OPS, TVM_PREFIX, TvmCall, axis_name
 from tileflow_tvm.isa.table import (
     AXES,
@@ -39,8 +49,9 @@ class OpReader:
         self._keywords: dict[str, Callable[[Any, Loc | None], Any]] = {
             "modes": _modes, "clear": self._clear, "engine": _engine, "unit": self._unit,
             "fill": number, "value": number, "scale": number, "bias": number,
-            "transpose_a": _flag, "transpose_b": _flag, "transposed": _flag,
+            "transpose_a": _flag, "transpose_b": _flag, "transposed": _flag, "padded": _flag,
             "extents": self._extents, "wait": self._semaphores, "post": self._semaphores,
+            "rows": self._box_dims("rows"), "cols": self._box_dims("cols"),
         }  # fmt: skip
 
     def declare(self, var: ir.Var, buffer: Buffer) -> None:
@@ -101,7 +112,8 @@ class OpReader:
                                   hint="T.tf.fill writes a number into a block")  # fmt: skip
         dst = operands[0] if operands else None
         assert dst is None or isinstance(dst, Region)
-        return Op(name, dst, tuple(operands[1:]), loc=loc, **fields)
+        op = Op(name, dst, tuple(operands[1:]), loc=loc, **fields)
+        return with_bounds(op) if op.box else op
 
     # Operands.
 
@@ -163,6 +175,9 @@ class OpReader:
         if len(diff.terms) != 1 or diff.const or diff.terms[0][0].scalar:
             return None
         return diff.terms[0][0]
+
+    def _box_dims(self, key: str) -> Callable[[Any, Loc | None], tuple[BoxDim, ...]]:
+        return lambda value, loc: box_dims(key, value, self.index.const, loc)
 
     def _extents(self, value: Any, loc: Loc | None) -> tuple[Extent, ...]:
         return tuple(self.index.extent(item, loc) for item in _sequence(value, loc))

@@ -135,7 +135,7 @@ def _regions(
             count = stmt.extent.const if stmt.extent.is_const else 0
             yield from _regions(stmt.body, buffer, {**trips, stmt.var: count})
         elif isinstance(stmt, Op):
-            yield from ((r, trips) for r in stmt.regions if r.buffer is buffer)
+            yield from ((r, trips) for r in stmt.touched if r.buffer is buffer)
 
 
 def _moves_apart(axis: int, loop: Loop, uses: list[tuple[Region, _Trips]]) -> bool:
