@@ -25,7 +25,7 @@ from tileflow_tvm.isa import program as isa
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.table import DTYPES, Engine
 from tileflow_tvm.passes.element_types import ISA_NAME
-from tileflow_tvm.passes.plan_sram import ALIGNMENT, bytes_of
+from tileflow_tvm.passes.plan_sram import slot_bytes
 
 Levels = dict[Var, int]
 """The nesting depth of each loop variable in sight."""
@@ -176,7 +176,7 @@ class OperandForms:
         offset = self._offset(region)
         wrap = 0
         if buffer.slots > 1:
-            slot = -(-bytes_of(buffer, self.machine) // ALIGNMENT) * ALIGNMENT
+            slot = slot_bytes(buffer, self.machine)
             offset += _iteration(self.rings[buffer]) * slot
             wrap = buffer.slots * slot
         pitch = -(-buffer.shape[1] // self.machine.tile) if buffer.scope is Scope.GRID else 0

@@ -57,6 +57,11 @@ def bytes_of(buffer: Buffer, machine: Machine) -> int:
     return buffer.elements * ITEMSIZE[buffer.dtype]
 
 
+def slot_bytes(buffer: Buffer, machine: Machine) -> int:
+    """From one slot of a ring to the next."""
+    return _aligned(bytes_of(buffer, machine))
+
+
 @dataclass(frozen=True)
 class _Life:
     """`size` bytes needed from operation `first` to operation `last`, both included."""

@@ -21,7 +21,7 @@ from tileflow_tvm.frontend.tile_ir import (
 from tileflow_tvm.frontend.tree import buffers_used
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.table import Engine
-from tileflow_tvm.passes.plan_sram import bytes_of
+from tileflow_tvm.passes.plan_sram import slot_bytes
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _overlapping(buffers: list[Buffer], machine: Machine) -> Iterator[set[Buffer
 def _footprint(buffer: Buffer, machine: Machine) -> int:
     if not buffer.scope.on_chip:
         return max(1, buffer.elements * ITEMSIZE[buffer.dtype])
-    return max(1, bytes_of(buffer, machine)) * buffer.slots
+    return max(1, slot_bytes(buffer, machine)) * buffer.slots
 
 
 def iterations_are_disjoint(resource: Resource, loop: Loop) -> bool:
