@@ -27,6 +27,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Scope,
     Stmt,
     Var,
+    View,
 )
 from tileflow_tvm.frontend.tree import buffers_used
 from tileflow_tvm.passes.element_types import ISA_NAME
@@ -128,6 +129,9 @@ class TileInterpreter:
                 self.live.pop(buffer, None)
 
     def _alloc(self, buffer: Buffer) -> None:
+        if buffer.view:
+            self._view(buffer, buffer.view)
+            return
         self.memory[buffer] = Memory.empty(buffer.shape)
         if buffer.scope is Scope.DRAM:
             self.dram.add(buffer)
@@ -137,6 +141,18 @@ class TileInterpreter:
         sides = [-(-side // self.tile) * self.tile for side in buffer.shape]
         self.live[buffer] = int(np.prod(sides)) * ITEMSIZE[buffer.dtype]
         self.traffic.peak_bytes = max(self.traffic.peak_bytes, sum(self.live.values()))
+
+    def _view(self, buffer: Buffer, view: View) -> None:
+        """The same elements as its base's."""
+        base = self.memory[view.base]
+
+        def seen(array: np.ndarray) -> np.ndarray:
+            flat = array.reshape(-1)[view.offset :]
+            steps = [step * array.itemsize for step in view.strides]
+            return np.lib.stride_tricks.as_strided(flat, buffer.shape, steps)
+
+        self.dram.add(buffer)
+        self.memory[buffer] = Memory(seen(base.data), seen(base.state))
 
     def _loop(self, loop: Loop) -> None:
         held = dict(self.live)
@@ -207,6 +223,9 @@ class TileInterpreter:
         memory, window = self._window(src)
         assert (memory.state[window] == VALUE).all(), f"{src.buffer.name} is read too early"
         values = memory.data[window]
+        if values.ndim > 2:
+            sizes = zip(values.shape, src.shape, strict=True)
+            values = values.reshape([size for size, whole in sizes if whole != 1])
         self.traffic.loaded += values.size
         assert src.buffer.elements == 0 or values.size <= np.prod(op.dst.shape)
         assert not op.transposed or len(op.dst.shape) == 2
@@ -348,7 +367,12 @@ class TileInterpreter:
 
 
 def _laid_out(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """`values` as part of a block or slice of this shape: vectors may lie or stand."""
+    """`values` as part of a block or slice of this shape: vectors may lie or stand, and unit
+    dimensions be in between."""
+    if len(shape) > 2:
+        kept = tuple(size for size in shape if size != 1)
+        sizes = iter(_laid_out(values, kept or (1,)).shape)
+        return values.reshape([1 if size == 1 else next(sizes) for size in shape])
     if len(shape) == 2 and 1 not in shape:
         assert values.ndim == 2
         return values

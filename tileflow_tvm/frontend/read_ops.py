@@ -122,12 +122,12 @@ class OpReader:
         if isinstance(arg, TensorRegion):
             start = tuple(self.index.affine(r.min, loc) for r in arg.region)
             shape = tuple(self._size(r, loc) for r in arg.region)
-            return Region(self._buffer(arg.source, loc), start, shape)
+            return Region(self.buffer(arg.source, loc), start, shape)
         if isinstance(arg, TensorLoad):
             start = tuple(self.index.affine(i, loc) for i in arg.indices)
-            return Region(self._buffer(arg.source, loc), start, (1,) * len(start))
+            return Region(self.buffer(arg.source, loc), start, (1,) * len(start))
         if tirx.is_buffer_var(arg):
-            return Region.whole(self._buffer(arg, loc))
+            return Region.whole(self.buffer(arg, loc))
         return number(arg, loc)
 
     def _tvm_operand(self, arg: Any, loc: Loc | None) -> Any:
@@ -138,7 +138,7 @@ class OpReader:
             return [int(item) for item in arg]
         return self.operand(arg, loc)
 
-    def _buffer(self, source: Any, loc: Loc | None) -> Buffer:
+    def buffer(self, source: Any, loc: Loc | None) -> Buffer:
         buffer = self._buffers.get(source.__chandle__()) if isinstance(source, ir.Var) else None
         if buffer is None:
             raise KernelError(

@@ -12,7 +12,7 @@ The same operations appear at three stages. After `lift`, regions are whole tens
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -99,10 +99,21 @@ class Extent:
     limit: Affine | None = None
 
 
+@dataclass(frozen=True)
+class View:
+    """Element (i, j, ..) is element `offset` + i * strides[0] + j * strides[1] + .. of `base`, a
+    tensor in DRAM that is no view itself, counted in row-major order."""
+
+    base: Buffer
+    offset: int
+    strides: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Buffer:
     """A tensor in DRAM or a block on chip. Compared by identity: names may repeat.
 
+    With a `view` it has no memory of its own: it is another tensor's, seen with its own shape.
     `param` is the index of the function's parameter, None for what the function allocates.
     After plan_sram, `address` is the byte address of slot 0 and `slots` the ring depth: slot
     s is at address + s * bytes, and iteration i of the loop that allocates it uses i mod slots.
@@ -116,10 +127,21 @@ class Buffer:
     param: int | None = None
     address: int | None = None
     slots: int = 1
+    view: View | None = None
 
     @property
     def elements(self) -> int:
         return prod(self.shape)
+
+    @property
+    def storage(self) -> Buffer:
+        """The buffer whose memory it is: itself, or the base of a view."""
+        return self.view.base if self.view else self
+
+    @property
+    def aliases_itself(self) -> bool:
+        """Whether two indices of a view may meet one element of its base."""
+        return bool(self.view) and may_meet(zip(self.shape, self.view.strides, strict=True))
 
 
 @dataclass(frozen=True)
@@ -161,6 +183,17 @@ class BoxDim:
     def reach(self) -> int:
         """From the first coordinate to the last."""
         return 0 if self.dim == BROADCAST else (self.extent - 1) * self.step
+
+
+def may_meet(walk: Iterable[tuple[int, int]]) -> bool:
+    """Whether a walk of (extent, step) pairs may come to one place twice; certainly not where
+    every step is longer than all that smaller ones reach."""
+    reach = 0
+    for extent, step in sorted(walk, key=lambda pair: abs(pair[1])):
+        if extent > 1 and abs(step) <= reach:
+            return True
+        reach += (extent - 1) * abs(step)
+    return False
 
 
 Operand = Region | float
@@ -287,7 +320,8 @@ class Op:
 
 @dataclass(frozen=True, eq=False)
 class Alloc:
-    """`buffer` comes to life here and lives to the end of the enclosing block."""
+    """`buffer` comes to life here and lives to the end of the enclosing block. A view gets no
+    memory: from here on it can be used."""
 
     buffer: Buffer
 

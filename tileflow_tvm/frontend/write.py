@@ -43,6 +43,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Scope,
     Stmt,
     Var,
+    View,
 )
 
 _SCOPES = {Scope.UNKNOWN: "global", Scope.DRAM: SCRATCH_SCOPE,
@@ -112,6 +113,8 @@ class _Writer:
                         annotations=notes, span=span_of(loop.loc))  # fmt: skip
 
     def _alloc(self, buffer: Buffer) -> Any:
+        if buffer.view:
+            return self._view(buffer, buffer.view)
         var = _buffer_var(buffer, _SCOPES[buffer.scope])
         self._buffers[buffer] = var
         notes = {}
@@ -120,6 +123,15 @@ class _Writer:
         if buffer.slots != 1:
             notes[SLOTS] = imm(buffer.slots)
         return tirx.AllocBuffer(var, notes, span_of(buffer.loc))
+
+    def _view(self, buffer: Buffer, view: View) -> Any:
+        base = self._buffers[view.base]
+        var = tirx.decl_buffer(
+            buffer.shape, buffer.dtype, buffer.name, strides=[imm(s) for s in view.strides],
+            elem_offset=imm(view.offset), scope=base.scope(), span=span_of(buffer.loc),
+        )  # fmt: skip
+        self._buffers[buffer] = var
+        return tirx.DeclBuffer(var, data=base.data, span=span_of(buffer.loc))
 
     def _op(self, op: Op) -> Any:
         spec = OPS[op.name]

@@ -11,7 +11,15 @@ from itertools import zip_longest
 from math import prod
 
 from tileflow_tvm.errors import KernelError
-from tileflow_tvm.frontend.tile_ir import Buffer, Op, Operand, Program, Region, Scope
+from tileflow_tvm.frontend.tile_ir import (
+    Buffer,
+    Op,
+    Operand,
+    Program,
+    Region,
+    Scope,
+    may_meet,
+)
 from tileflow_tvm.isa.program import BROADCAST
 
 Labels = tuple[str, ...]
@@ -114,6 +122,13 @@ def _labels(region: Region, rows: str, cols: str) -> Labels:
 def _transfer(op: Op) -> Axes:
     """Dimensions meet in order; unit dimensions on either side may be without a partner."""
     chip, dram = op.ends
+    if op.name == "store" and dram.buffer.aliases_itself:
+        raise KernelError(
+            f"store: two indices of the view '{dram.buffer.name}' {dram.buffer.shape} may meet one "
+            f"element of '{dram.buffer.storage.name}'", loc=op.loc, notes=_places(dram),
+            hint="a view that is stored through has strides, each longer than what the smaller "
+                 "ones reach",
+        )  # fmt: skip
     if op.box:
         return _box_transfer(op, chip, dram)
     chip_labels = _labels(chip, "m", "n")
@@ -153,25 +168,20 @@ def _box_transfer(op: Op, chip: Region, dram: Region) -> Axes:
 
 
 def _check_apart(op: Op, dram: Region) -> None:
-    """No two indices of the box meet the same element: none repeats, and on each dimension of
-    the tensor every step is longer than all that smaller ones reach."""
+    """No two indices of the box meet the same element."""
     if any(dim.dim == BROADCAST and dim.extent > 1 for dim in op.box):
         raise KernelError(
             f"store: an entry of rows or cols repeats (dim {BROADCAST})", loc=op.loc,
             hint="every element is stored once; repeat in the load",
         )  # fmt: skip
     for axis in range(len(dram.shape)):
-        reach = 0
-        on_axis = [dim for dim in op.box if dim.dim == axis and dim.extent > 1]
-        for dim in sorted(on_axis, key=lambda dim: abs(dim.step)):
-            if abs(dim.step) <= reach:
-                raise KernelError(
-                    f"store: two indices of rows and cols may meet the same element of dimension "
-                    f"{axis} of '{dram.buffer.name}' {dram.buffer.shape}", loc=op.loc,
-                    notes=_places(dram),
-                    hint="let each step be longer than what the smaller steps reach",
-                )  # fmt: skip
-            reach += abs(dim.reach)
+        if may_meet((dim.extent, dim.step) for dim in op.box if dim.dim == axis):
+            raise KernelError(
+                f"store: two indices of rows and cols may meet the same element of dimension "
+                f"{axis} of '{dram.buffer.name}' {dram.buffer.shape}", loc=op.loc,
+                notes=_places(dram),
+                hint="let each step be longer than what the smaller steps reach",
+            )  # fmt: skip
 
 
 def _meet(chip: list[tuple[int, str]], dram: tuple[int, ...]) -> Labels | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from tileflow_tvm.errors import KernelError
@@ -285,12 +285,16 @@ class TensorTable:
         return tuple(self._specs)
 
     def _describe(self, buffer: Buffer) -> isa.TensorSpec:
-        if buffer.param is not None:
-            storage = isa.Storage(isa.StorageKind.ARG, buffer.param)
+        base, view = buffer.storage, buffer.view
+        if base.param is not None:
+            storage = isa.Storage(isa.StorageKind.ARG, base.param)
         else:
-            assert buffer.address is not None
-            storage = isa.Storage(isa.StorageKind.SCRATCH, 0, buffer.address)
-        strides = tuple(prod(buffer.shape[axis + 1 :]) for axis in range(len(buffer.shape)))
+            assert base.address is not None
+            storage = isa.Storage(isa.StorageKind.SCRATCH, 0, base.address)
+        strides = isa.contiguous(buffer.shape)
+        if view:
+            offset = storage.offset + view.offset * ITEMSIZE[base.dtype]
+            storage, strides = replace(storage, offset=offset), view.strides
         name = self._names.fresh(buffer.name)
         return isa.TensorSpec(name, buffer.shape, strides, storage, ISA_NAME[buffer.dtype])
 

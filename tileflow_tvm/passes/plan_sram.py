@@ -133,7 +133,7 @@ class _Spans:
         self, buffer: Buffer, body: tuple[Stmt, ...], loops: tuple[Loop, ...], stage: Stmt | None
     ) -> None:
         users = [stmt for stmt in body if buffer in buffers_used(stmt)]
-        if not users:
+        if not users or buffer.view:
             return
         first, last = self._range(users)
         life = _Life(buffer, bytes_of(buffer, self.machine), first, last)
