@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from math import prod
 
 from tileflow_tvm.frontend.tile_ir import (
     Affine,
     Alloc,
+    BoxDim,
     Buffer,
     Loop,
     Op,
@@ -27,9 +27,11 @@ from tileflow_tvm.frontend.tile_ir import (
 
 @dataclass
 class Generator:
-    """Draws one program over A ("in") and B ("inout") from `seed`."""
+    """Draws one program over A ("in") and B ("inout") from `seed`, for a machine with `units`
+    EXEC engines."""
 
     seed: int
+    units: int = 1
     draw: random.Random = field(init=False)
     count: int = 0
 
@@ -66,16 +68,18 @@ class Generator:
         """A block from one view to another."""
         source = self._view(self.draw.choice((self.a, self.b, self.b)), store=False)
         target = self._view(self.b, store=True)
-        shape = self._block(source, target)
+        length = self.draw.randint(1, min(max(source.shape), max(target.shape)))
         self.count += 1
-        t, u = Buffer(f"t{self.count}", shape), Buffer(f"u{self.count}", shape)
-        ends = {source: None, target: None}
+        t, u = Buffer(f"t{self.count}", (length,)), Buffer(f"u{self.count}", (length,))
+        src, walk = self._region(source, length)
+        dst, back = self._region(target, length)
         return [
-            *(Alloc(buffer) for buffer in ends if buffer.view),
+            *(Alloc(buffer) for buffer in dict.fromkeys((source, target)) if buffer.view),
             Alloc(t), Alloc(u),
-            Op("load", Region.whole(t), (self._region(source, shape),)),
-            Op("unary", Region.whole(u), (Region.whole(t),), func="neg", bias=1.0),
-            Op("store", self._region(target, shape), (Region.whole(u),)),
+            Op("load", Region.whole(t), (src,), cols=walk),
+            Op("unary", Region.whole(u), (Region.whole(t),), func="neg", bias=1.0,
+               unit=self.draw.randrange(self.units)),
+            Op("store", dst, (Region.whole(u),), cols=back),
         ]  # fmt: skip
 
     def _view(self, base: Buffer, *, store: bool) -> Buffer:
@@ -110,19 +114,21 @@ class Generator:
             left -= (extent - 1) * abs(step)
         return walk
 
-    def _block(self, source: Buffer, target: Buffer) -> tuple[int, ...]:
-        """A vector that fits into both: along their longest dimensions, or one element."""
-        longest = min(max(source.shape), max(target.shape))
-        return (self.draw.randint(1, longest),)
-
-    def _region(self, buffer: Buffer, shape: tuple[int, ...]) -> Region:
-        """A slice along the longest dimension that moves with the loops and stays inside."""
+    def _region(self, buffer: Buffer, length: int) -> tuple[Region, tuple[BoxDim, ...]]:
+        """A slice along the longest dimension, or a box that walks it in steps, which moves with
+        the loops and stays inside."""
         along = buffer.shape.index(max(buffer.shape))
-        sizes = [shape[0] if axis == along else 1 for axis in range(len(buffer.shape))]
+        longest = (buffer.shape[along] - 1) // max(1, length - 1)
+        step = self.draw.choice((1, -1)) * self.draw.randint(1, max(1, min(3, longest)))
+        reach = (length - 1) * step
+        sizes = [abs(reach) + 1 if axis == along else 1 for axis in range(len(buffer.shape))]
         starts = [self._start(dim - size) for dim, size in
                   zip(buffer.shape, sizes, strict=True)]  # fmt: skip
-        assert prod(sizes) == prod(shape)
-        return Region(buffer, tuple(starts), tuple(sizes))
+        if step == 1 and self.draw.random() < 0.5:
+            return Region(buffer, tuple(starts), tuple(sizes)), ()
+        starts[along] -= min(0, reach)
+        cols = (BoxDim(length, along, step),)
+        return Region.of_box(buffer, tuple(starts), cols), cols
 
     def _start(self, room: int) -> Affine:
         start = Affine()

@@ -126,6 +126,78 @@ def test_a_convolution(tile, size, kernel, stride, pad, dilation, rng):
     check(conv, [x, f], [convolution(x, f, stride, pad, dilation)], tile=tile)
 
 
+@pytest.mark.parametrize("tile", [8, 16, 32])
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_convolution_that_sums_over_blocks_of_channels(tile, padded, rng):
+    """NCHW by OIHW: the last block of channels is clipped, so k is channels * kh * kw. Where the
+    image is padded only the weights are clipped, and they say k; NaN in the padding would show."""
+    n, c, h, w, o, kh, kw, block = 2, 7, 6, 9, 11, 2, 3, 3
+    oh, ow = h - kh + 1, w - kw + 1
+    fill = float("nan")
+
+    @T.prim_func
+    def conv(
+        X: T.Buffer((n, c, h, w), "float32"),
+        W: T.Buffer((o, c, kh, kw), "float32"),
+        Y: T.Buffer((n, o, oh, ow), "float32"),
+    ):
+        for b, y in T.grid(n, oh):
+            s = T.alloc_buffer((ow, 16))
+            for k in range(-(-c // block)):
+                x = T.alloc_buffer((ow, block * kh * kw))
+                f = T.alloc_buffer((block * kh * kw, 16))
+                T.tf.load(x, X[b, k * block, y, 0], rows=[(ow, 3, 1)], fill=fill, padded=padded,
+                          cols=[(block, 1, 1), (kh, 2, 1), (kw, 3, 1)])  # fmt: skip
+                T.tf.load(f, W[0, k * block, 0, 0], fill=fill, cols=[(16, 0, 1)],
+                          rows=[(block, 1, 1), (kh, 2, 1), (kw, 3, 1)])  # fmt: skip
+                T.tf.gemm(s, x, f, clear=k == 0)
+            T.tf.store(Y[b, 0, y, 0], s, rows=[(ow, 3, 1)], cols=[(16, 1, 1)])
+
+    x = rng.standard_normal((n, c, h, w)).astype(np.float32)
+    f = rng.standard_normal((o, c, kh, kw)).astype(np.float32)
+    want = convolution(x.transpose(0, 2, 3, 1), f.transpose(2, 3, 1, 0), 1, 0, 1)
+    turned = Approx(want.value.transpose(0, 3, 1, 2), want.error.transpose(0, 3, 1, 2))
+    check(conv, [x, f], [turned], tile=tile)
+
+
+def test_a_padded_box_whose_corner_is_known_at_launch(rng):
+    """Y = X moved by n, in either direction and out of sight."""
+
+    @T.prim_func
+    def shift(X: T.Buffer((20,), "float32"), Y: T.Buffer((20,), "float32"), n: T.int32):
+        a = T.alloc_buffer((20,))
+        T.tf.load(a, X[n * 2], cols=[(20, 0, 1)], fill=-1.0, padded=True)
+        T.tf.store(Y, a)
+
+    x = rng.standard_normal(20).astype(np.float32)
+    exe = tf.compile(shift)
+    for n in (0, 1, -3, 9, 10, -10, -11, 1000):
+        want = [x[i] if 0 <= i < 20 else -1.0 for i in range(2 * n, 2 * n + 20)]
+        for engine in ("sequential", "threaded"):
+            got = exe.run(x, engine=engine, n=n).outputs[0]
+            assert_same_bits(got, np.array(want, np.float32), f"n={n}")
+
+
+def test_boxes_into_and_out_of_parts_of_a_block(rng):
+    """Four boxes make a block of 64 x 64: even and odd rows, left and right; then it goes out in
+    halves, upside down."""
+
+    @T.prim_func
+    def parts(X: T.Buffer((64, 64), "float32"), Y: T.Buffer((64, 64), "float32")):
+        a = T.alloc_buffer((64, 64))
+        for p in range(2):
+            for q in range(2):
+                T.tf.load(a[p * 32 : p * 32 + 32, q * 32 : q * 32 + 32], X[p, q * 32],
+                          rows=[(32, 0, 2)], cols=[(32, 1, 1)])  # fmt: skip
+        for q in range(2):
+            T.tf.store(Y[63, q * 32], a[0:64, q * 32 : q * 32 + 32],
+                       rows=[(64, 0, -1)], cols=[(32, 1, 1)])  # fmt: skip
+
+    x = rng.standard_normal((64, 64)).astype(np.float32)
+    want = np.concatenate([x[::2], x[1::2]])[::-1].astype(np.float64)
+    check(parts, [x], [Approx(want, np.zeros_like(want))])
+
+
 def test_a_maximum_over_windows_with_padding_that_never_wins(rng):
     h, w, c = 9, 11, 6
     oh, ow = (h + 1) // 2, (w + 1) // 2

@@ -265,6 +265,7 @@ class TileInterpreter:
             corner = inside.any(axis=1).sum(), inside.any(axis=0).sum()
             values = values[: corner[0], : corner[1]]
             assert inside[: corner[0], : corner[1]].all(), "the inside is not a corner"
+        values = values.T if op.transposed else values
         self._write(op.dst, values.reshape(-1) if len(op.dst.shape) == 1 else values)
 
     def _store_box(self, op: Op, src: Region) -> None:
