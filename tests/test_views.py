@@ -359,3 +359,4 @@ def test_whether_a_view_meets_itself():
     assert meets((4, 2), (1, 0))
     assert meets((4, 3), (1, 3))
     assert not meets((2, 2), (2, 3))
+    assert not meets((0, 5), (3, 1))

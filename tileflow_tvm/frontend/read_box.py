@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from tvm import ir
 
 from tileflow_tvm.errors import KernelError, Loc
+from tileflow_tvm.frontend.affine import Const
 from tileflow_tvm.frontend.tile_ir import BoxDim, Op, Region
 from tileflow_tvm.isa.program import BROADCAST, MAX_RANK
 
@@ -18,9 +18,6 @@ _ENTRY = (
 )
 _LARGEST = 2**31 - 1
 """An extent or step of the instruction set fits in 32 bits."""
-
-Const = Callable[[Any, Loc | None, str], int]
-"""Reads an expression that has to be a constant; the text says what it is."""
 
 
 def box_dims(key: str, value: Any, const: Const, loc: Loc | None) -> tuple[BoxDim, ...]:

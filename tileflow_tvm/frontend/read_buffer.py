@@ -10,6 +10,7 @@ from tvm import ir, tirx
 from tvm_ffi import structural_equal
 
 from tileflow_tvm.errors import KernelError, Loc
+from tileflow_tvm.frontend.affine import Const
 from tileflow_tvm.frontend.tile_ir import ITEMSIZE, Buffer, Scope, View
 from tileflow_tvm.isa.program import MAX_RANK, contiguous
 
@@ -61,8 +62,6 @@ def _check_contiguous(name: str, ty: Any, shape: tuple[int, ...], loc: Loc | Non
         )  # fmt: skip
 
 
-Const = Callable[[Any, Loc | None, str], int]
-"""Reads an expression that has to be a constant; the text says what it is."""
 _DATA = "tirx.buffer_data"
 
 

@@ -192,7 +192,7 @@ def may_meet(walk: Iterable[tuple[int, int]]) -> bool:
     for extent, step in sorted(walk, key=lambda pair: abs(pair[1])):
         if extent > 1 and abs(step) <= reach:
             return True
-        reach += (extent - 1) * abs(step)
+        reach += max(0, extent - 1) * abs(step)
     return False
 
 
