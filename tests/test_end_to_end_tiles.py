@@ -330,3 +330,24 @@ def test_nan_and_inf_beside_the_edge(rng):
     assert np.isnan(want.value).any()
     assert np.isinf(want.value).any()
     check(gemm, [a, b], [want])
+
+
+def test_a_ring_of_vectors_shorter_than_a_line_over_an_earlier_one(rng):
+    """The slots of v lie 64 bytes apart, its second one where the store reads u."""
+
+    @T.prim_func
+    def negate(x: T.Buffer((8,), "float32"), y: T.Buffer((8,), "float32")):
+        t = T.alloc_buffer((2,), "float32")
+        u = T.alloc_buffer((2,), "float32")
+        T.tf.load(t, x[6:8])
+        T.tf.neg(u, t)
+        T.tf.store(y[6:8], u)
+        for i in range(3):
+            v = T.alloc_buffer((2,), "float32")
+            w = T.alloc_buffer((2,), "float32")
+            T.tf.load(v, x[i * 2 : i * 2 + 2])
+            T.tf.neg(w, v)
+            T.tf.store(y[i * 2 : i * 2 + 2], w)
+
+    (x,) = draw(rng, (8,))
+    check(negate, [x], [exact(-x)])

@@ -15,6 +15,7 @@ from tileflow_tvm.frontend.read import level, read
 from tileflow_tvm.frontend.tile_ir import (
     Affine,
     Alloc,
+    BoxDim,
     Buffer,
     Clear,
     Extent,
@@ -27,6 +28,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Semaphore,
     Unit,
     Var,
+    View,
     walk,
 )
 from tileflow_tvm.frontend.write import write
@@ -61,7 +63,9 @@ def form(program: Program) -> object:
         return buffer(value.buffer), starts, value.shape
 
     def buffer(value: Buffer) -> object:
-        return number(value), replace(value, loc=None).__dict__
+        fields = replace(value, loc=None, view=None).__dict__
+        view = value.view and (number(value.view.base), value.view.offset, value.view.strides)
+        return number(value), fields, view
 
     def extent(value: Extent) -> object:
         return value.size, affine(value.limit) if value.limit else None
@@ -159,7 +163,28 @@ def launched(A: T.Buffer((4, 64, 64), "float32"), n: T.int32, C: T.Buffer((64, 6
             T.tf.store(C[row : row + 8, 0:64], v)
 
 
-KERNELS = [gemm_bias_relu, softmax, triangular, launched, gemm_bf16(70, 50, 40),
+@T.prim_func
+def boxes_and_views(A: T.Buffer((4, 6, 8, 5), "float32"), C: T.Buffer((24, 40), "float32")):
+    rows = A.view(24, 40)
+    odd = T.decl_buffer((12, 40), "float32", data=C.data, strides=(80, 1), elem_offset=40)
+    scratch = T.alloc_buffer((960,), scope="tile.dram")
+    for i in range(4):
+        behind = T.decl_buffer((24, 40), data=scratch.data, strides=(-40, 1), elem_offset=920)
+        t = T.alloc_buffer((6, 48))
+        T.tf.load(t, A[i, 5, -1, 0], rows=[(6, 1, -1)], cols=[(48, 3, 1)], fill=1.0, padded=True)
+        T.tf.load(t[0:6, 0:40], rows[i * 6, 0], rows=[(6, 0, 1)], cols=[(8, 1, 5), (5, 1, 1)])
+        T.tf.neg(t)
+        T.tf.store(behind[i * 6 : i * 6 + 6, 0:40], t[0:6, 0:40])
+    for i in range(12):
+        v = T.alloc_buffer((40,))
+        w = T.alloc_buffer((40,))
+        T.tf.load(v, scratch[i * 80 : i * 80 + 40])
+        T.tf.load(w, scratch[i * 80 + 40], cols=[(40, 0, 1)])
+        T.tf.store(odd[i, 0:40], v)
+        T.tf.store(C[i * 2, 0:40], w)
+
+
+KERNELS = [gemm_bias_relu, softmax, triangular, launched, boxes_and_views, gemm_bf16(70, 50, 40),
            gemm_i8(70, 50, 40, 0.1)]  # fmt: skip
 
 
@@ -193,12 +218,19 @@ def everything() -> Program:
     narrow = Buffer("narrow", (32, 64), "bfloat16", scope=Scope.GRID)
     whole_x, whole_y, whole_one, whole_narrow = (Region.whole(b) for b in (x, y, one, narrow))
     cut = Extent(32, Affine(100, ((i, -32),)))
+    walk = (BoxDim(16, 0, 2), BoxDim(2, -1), BoxDim(64, 1, -3))
     exec_ = {"engine": Engine.EXEC}
     ops = (
         Op("load", whole_x, (box,), value=float("-inf"), transposed=True, engine=Engine.LOAD,
            extents=(cut, Extent(64)), waits=(1, 2), posts=(3,)),
         Op("store", box, (whole_x,), transposed=True, engine=Engine.STORE),
         Op("copy", whole_x, (Region.whole(scratch),), transposed=True),
+        Op("load", whole_x, (Region.of_box(a, (at, Affine(9)), walk),), value=-1.5, rows=walk[:2],
+           cols=walk[2:], padded=True, engine=Engine.LOAD),
+        Op("load", whole_y, (Region.of_box(twin, (Affine(-1),), walk[:1]),), cols=walk[:1],
+           engine=Engine.LOAD),
+        Op("store", Region.of_box(a, (at, Affine()), walk[2:]), (whole_x,), rows=walk[2:],
+           engine=Engine.STORE),
         Op("gemm", whole_x, (whole_x, whole_x), clear=Clear(var=k), transpose_a=True,
            transpose_b=True, extents=(cut, Extent(64), Extent(20)), **exec_),
         Op("gemm", whole_x, (whole_x, whole_x), clear=Clear(always=False), **exec_),
@@ -217,10 +249,25 @@ def everything() -> Program:
     inner = Loop(
         k,
         Affine(3, ((i, 1), (n, 2))),
-        (Alloc(x), Alloc(y), Alloc(one), Alloc(narrow), *ops),
+        (Alloc(x), Alloc(one), Alloc(narrow), *ops),
         stages=2,
     )
-    body = (Alloc(scratch), Loop(i, Affine.of(n), (Group((inner,)), inner_twin(a))), Group(()))
+    views = (
+        Buffer("A", (50, 2, 64), scope=Scope.DRAM, view=View(a, 0, (128, 64, 1))),
+        Buffer("turned", (64, 100), scope=Scope.DRAM, view=View(scratch, 0, (1, 64))),
+        Buffer("one", (1,), scope=Scope.DRAM, view=View(twin, 99, (1,))),
+        Buffer("back", (5, 3), scope=Scope.DRAM, view=View(twin, 40, (-10, 0))),
+    )
+    show = Op("load", whole_y, (Region(views[0], (Affine(1), Affine(), Affine()), (1, 1, 64)),),
+              engine=Engine.LOAD)  # fmt: skip
+    body = (
+        Alloc(scratch),
+        *(Alloc(v) for v in views),
+        Alloc(y),
+        show,
+        Loop(i, Affine.of(n), (Group((inner,)), inner_twin(a))),
+        Group(()),
+    )
     return Program(
         "everything", (a, twin), body, (n,), ("inout", "in"),
         (Semaphore(Unit(Engine.LOAD), Unit(Engine.EXEC, 2), 0),

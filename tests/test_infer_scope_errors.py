@@ -120,6 +120,72 @@ CASES = {
     ),
     "launch_index": ("T.tf.load(v, A[n, 0:64])  # HERE", r"\[n : \+1\] may leave dimension 0", [],
                      ""),
+    "box_shape": (
+        "T.tf.load(a, A[0, 0], rows=[(8, 0, 1), (2, 0, 8)], cols=[(64, 1, 1)])  # HERE",
+        "load: the 32 x 64 'a' is not 16 x 64, which rows and cols are", ["'a' .32, 64."],
+        "multiply to the block's rows",
+    ),
+    "box_of_a_vector": ("T.tf.load(v, V[0], rows=[(64, 0, 1)])  # HERE",
+                        "the 64 'v' is not 64 x 1, which", [], "a vector is one row"),
+    "box_in_front": (
+        "T.tf.load(v, V[62], cols=[(64, 0, -1)])  # HERE",
+        r"load: the index 62 \+ -1 \* 0..63 may begin in front of dimension 0 of 'V' \(64,\): only "
+        "the end is clipped", ["'V' .64,.: .*:5:"], "padded=True",
+    ),
+    "box_at_launch": ("T.tf.load(v, V[n], cols=[(64, 0, 1)])  # HERE",
+                      "the index n .* may begin in front of", [], "padded=True"),
+    "box_never_meets": ("T.tf.load(v, V[64], cols=[(64, 0, 1)])  # HERE",
+                        "the index 64 .* never meets dimension 0 of 'V'", [], "keep the box"),
+    "box_still_dimension": (
+        "for i in range(101):\n    T.tf.load(v, A[i, 0], cols=[(64, 1, 1)])  # HERE",
+        r"the index i may leave dimension 0 of 'A' .*: neither rows nor cols move along it", [],
+        "padded=True",
+    ),
+    "box_two_entries_on_one_dimension": (
+        "T.tf.load(v, A[0, 1], cols=[(32, 1, 1), (2, 1, 32)])  # HERE",
+        r"the index 1 \+ 1 \* 0..31 \+ 32 \* 0..1 may leave dimension 1 of .*: several entries",
+        [], "",
+    ),
+    "box_inner_entry": (
+        "T.tf.load(a, A[0, 5], rows=[(2, 0, 1), (16, 1, 4)], cols=[(64, 0, 1)])  # HERE",
+        "may leave dimension 1 .*: entry 1 of rows moves along it, and only the first is clipped",
+        [], "",
+    ),
+    "box_backwards_over_the_end": (
+        "T.tf.load(v, V[64], cols=[(64, 0, -1)])  # HERE",
+        "may leave dimension 0 .*: a box that steps backwards is not clipped", [], "",
+    ),
+    "box_between_steps": (
+        "for i in range(2):\n    T.tf.load(v, A[i, 0], cols=[(64, 0, 2)])  # HERE",
+        "may leave dimension 0 .*: its corner moves by what is no multiple of the step 2", [], "",
+    ),
+    "box_repeats_in_a_store": (
+        "T.tf.store(C[0, 0], a, rows=[(32, -1, 1)], cols=[(64, 1, 1)])  # HERE",
+        "store: an entry of rows or cols repeats", [], "repeat in the load",
+    ),
+    "box_stores_twice": (
+        "T.tf.store(C[0, 0], a, rows=[(32, 0, 1)], cols=[(2, 0, 31), (32, 1, 1)])  # HERE",
+        "two indices of rows and cols may meet the same element of dimension 0 of 'C'",
+        ["'C' .100, 64."], "longer than",
+    ),
+    "box_stores_more_than_is_valid": (
+        """
+        for i in range(4):
+            T.tf.load(b, B[i * 32, 0], rows=[(32, 0, 1)], cols=[(64, 1, 1)])
+            T.tf.store(C[i * 32, 0], b, rows=[(32, 0, 1)], cols=[(64, 1, 1)])  # HERE
+        """,
+        r"store writes up to 100 - i \* 32 of the 32 x 64 'b', but only elements before 90 - i",
+        ["clipped by .*:15:"], "let rows and the corner in 'C' end where those of the load end",
+    ),
+    "box_clipped_otherwise": (
+        """
+        T.tf.load(a, A[96, 0], rows=[(32, 0, 1)], cols=[(64, 1, 1)])
+        T.tf.load(b, B[70, 0], rows=[(16, 0, 2), (2, -1, 1)], cols=[(64, 1, 1)])
+        T.tf.add(a, b)  # HERE
+        """,
+        "its extent m is clipped differently", ["valid up to 4: .*:14:", "valid up to 20: .*:15:"],
+        "",
+    ),
     "unwritten": ("c = T.alloc_buffer((32, 64))\nT.tf.exp(a, c)  # HERE",
                   "unary reads 'c' before anything writes it", ["'c' .32, 64.: .*:13:"],
                   "load, fill"),

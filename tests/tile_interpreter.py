@@ -8,7 +8,7 @@ never written, or blocks whose values do not match in extent, fails.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from isa_interpreter import converted
@@ -17,6 +17,7 @@ from tileflow_tvm.frontend.tile_ir import (
     ITEMSIZE,
     Affine,
     Alloc,
+    BoxDim,
     Buffer,
     Clear,
     Loop,
@@ -26,6 +27,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Scope,
     Stmt,
     Var,
+    View,
 )
 from tileflow_tvm.frontend.tree import buffers_used
 from tileflow_tvm.passes.element_types import ISA_NAME
@@ -96,6 +98,11 @@ class TileInterpreter:
     live: dict[Buffer, int] = field(default_factory=dict)
     dram: set[Buffer] = field(default_factory=set)
 
+    @property
+    def boxes(self) -> bool:
+        """Whether there are box transfers: their blocks have any size."""
+        return any(op.box for op in self.program.ops)
+
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The parameters after the run, by name; `inputs` are those before it."""
         for param in self.program.params:
@@ -122,15 +129,30 @@ class TileInterpreter:
                 self.live.pop(buffer, None)
 
     def _alloc(self, buffer: Buffer) -> None:
+        if buffer.view:
+            self._view(buffer, buffer.view)
+            return
         self.memory[buffer] = Memory.empty(buffer.shape)
         if buffer.scope is Scope.DRAM:
             self.dram.add(buffer)
             return
-        if len(buffer.shape) == 2:
+        if len(buffer.shape) == 2 and not self.boxes:
             assert all(side % self.tile == 0 for side in buffer.shape), f"{buffer.name} no grid"
         sides = [-(-side // self.tile) * self.tile for side in buffer.shape]
         self.live[buffer] = int(np.prod(sides)) * ITEMSIZE[buffer.dtype]
         self.traffic.peak_bytes = max(self.traffic.peak_bytes, sum(self.live.values()))
+
+    def _view(self, buffer: Buffer, view: View) -> None:
+        """The same elements as its base's."""
+        base = self.memory[view.base]
+
+        def seen(array: np.ndarray) -> np.ndarray:
+            flat = array.reshape(-1)[view.offset :]
+            steps = [step * array.itemsize for step in view.strides]
+            return np.lib.stride_tricks.as_strided(flat, buffer.shape, steps)
+
+        self.dram.add(buffer)
+        self.memory[buffer] = Memory(seen(base.data), seen(base.state))
 
     def _loop(self, loop: Loop) -> None:
         held = dict(self.live)
@@ -166,7 +188,7 @@ class TileInterpreter:
         ends = [start + extent for start, extent in zip(starts, region.shape, strict=True)]
         if region.buffer not in self.dram:
             assert all(end <= size for end, size in zip(ends, region.buffer.shape, strict=True))
-            if len(starts) == 2:
+            if len(starts) == 2 and not region.is_whole:
                 assert all(start % self.tile == 0 for start in starts), "between tiles"
                 assert all(extent % self.tile == 0 for extent in region.shape), "between tiles"
         return memory, tuple(slice(a, b) for a, b in zip(starts, ends, strict=True))
@@ -196,17 +218,76 @@ class TileInterpreter:
     def _load(self, op: Op) -> None:
         (src,) = op.srcs
         assert isinstance(src, Region)
+        if op.box or op.padded:
+            return self._load_box(op, src)
         memory, window = self._window(src)
         assert (memory.state[window] == VALUE).all(), f"{src.buffer.name} is read too early"
         values = memory.data[window]
+        if values.ndim > 2:
+            sizes = zip(values.shape, src.shape, strict=True)
+            values = values.reshape([size for size, whole in sizes if whole != 1])
         self.traffic.loaded += values.size
         assert src.buffer.elements == 0 or values.size <= np.prod(op.dst.shape)
         assert not op.transposed or len(op.dst.shape) == 2
         self._write(op.dst, values.T if op.transposed else values)
 
+    def _elements(self, op: Op) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        """The coordinates of a box's elements in its tensor, each in the block's shape, and which
+        of them are inside."""
+        _, dram = op.ends
+        extents = [dim.extent for dim in op.box]
+        block = [int(np.prod(extents[part])) for part in
+                 (slice(len(op.rows)), slice(len(op.rows), None))]  # fmt: skip
+        index = np.indices(extents)
+        coords = [np.full(extents, self._value(start)) for start in dram.start]
+        for along, dim in zip(index, op.box, strict=True):
+            if dim.dim >= 0:
+                coords[dim.dim] += along * dim.step
+        inside = np.ones(block, bool)
+        for axis, size in enumerate(dram.buffer.shape):
+            coords[axis] = coords[axis].reshape(block)
+            inside &= (coords[axis] >= 0) & (coords[axis] < size)
+        return tuple(coords), inside
+
+    def _load_box(self, op: Op, src: Region) -> None:
+        if not op.box:  # a slice that fills what is outside
+            sides = tuple(BoxDim(size, axis) for axis, size in enumerate(src.shape) if size > 1)
+            split = max(0, len(sides) - 1)
+            op = replace(op, rows=sides[:split], cols=sides[split:])
+        memory = self.memory[src.buffer]
+        coords, inside = self._elements(op)
+        where = tuple(coord[inside] for coord in coords)
+        assert (memory.state[where] == VALUE).all(), f"{src.buffer.name} is read too early"
+        values = np.full(inside.shape, float(op.value))
+        values[inside] = memory.data[where]
+        self.traffic.loaded += int(inside.sum())
+        if not op.padded:
+            corner = inside.any(axis=1).sum(), inside.any(axis=0).sum()
+            values = values[: corner[0], : corner[1]]
+            assert inside[: corner[0], : corner[1]].all(), "the inside is not a corner"
+        values = values.T if op.transposed else values
+        self._write(op.dst, values.reshape(-1) if len(op.dst.shape) == 1 else values)
+
+    def _store_box(self, op: Op, src: Region) -> None:
+        values = self._read(src)
+        values = values.reshape(1, -1) if values.ndim == 1 else values
+        memory = self.memory[op.dst.buffer]
+        coords, inside = self._elements(op)
+        given = np.zeros_like(inside)
+        given[: values.shape[0], : values.shape[1]] = True
+        assert (given | ~inside).all(), "values are missing"
+        block = np.zeros(inside.shape)
+        block[: values.shape[0], : values.shape[1]] = values
+        where = tuple(coord[inside] for coord in coords)
+        memory.data[where] = block[inside]
+        memory.state[where] = VALUE
+        self.traffic.stored += int(inside.sum())
+
     def _store(self, op: Op) -> None:
         (src,) = op.srcs
         assert isinstance(src, Region)
+        if op.box:
+            return self._store_box(op, src)
         values = self._read(src)
         memory, window = self._window(op.dst)
         inside = memory.data[window].shape
@@ -287,7 +368,12 @@ class TileInterpreter:
 
 
 def _laid_out(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """`values` as part of a block or slice of this shape: vectors may lie or stand."""
+    """`values` as part of a block or slice of this shape: vectors may lie or stand, and unit
+    dimensions be in between."""
+    if len(shape) > 2:
+        kept = tuple(size for size in shape if size != 1)
+        sizes = iter(_laid_out(values, kept or (1,)).shape)
+        return values.reshape([1 if size == 1 else next(sizes) for size in shape])
     if len(shape) == 2 and 1 not in shape:
         assert values.ndim == 2
         return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tvm import ir, tirx
@@ -12,6 +13,9 @@ from tileflow_tvm.errors import KernelError, Loc
 from tileflow_tvm.frontend.tile_ir import Affine, Extent, Var
 
 INT32_MAX = 2**31 - 1
+
+Const = Callable[[Any, Loc | None, str], int]
+"""`AffineReader.const`: reads an expression that has to be a constant; the text says what it is."""
 
 _HINT = "an index is a sum of constants times loop variables and integer parameters"
 

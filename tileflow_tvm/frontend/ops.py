@@ -58,15 +58,20 @@ def _names(names: tuple[str, ...]) -> str:
 
 _SPECS = (
     OpSpec(
-        "load", ("dst", "src"), ("fill", "transposed"), Engine.LOAD,
+        "load", ("dst", "src"), ("fill", "transposed", "rows", "cols", "padded"), Engine.LOAD,
         "dst = src: a box of a DRAM tensor to an on-chip block of the same shape (unit dims of "
         "the box may be left out; transposed: the block is its transpose). The box may hang over "
-        "the tensor's edge: the block's true extents are then clipped, its rest is `fill`.",
+        "the tensor's edge: the block's true extents are then clipped, its rest is `fill`. With "
+        "rows or cols, src is one element and these say how the block's rows and columns walk from "
+        "there: a list of (extent, dim, step), the most significant first; one index further along "
+        "an entry is `step` further along dimension `dim` of the tensor, -1 repeats the data. Of "
+        "rows and of cols, the first entry may hang over the end. padded=True: what lies outside "
+        "the tensor, on any side, reads as `fill` and counts as valid.",
     ),
     OpSpec(
-        "store", ("dst", "src"), ("transposed",), Engine.STORE,
+        "store", ("dst", "src"), ("transposed", "rows", "cols"), Engine.STORE,
         "dst = src: an on-chip block to a box of a DRAM tensor; what hangs over the tensor's edge "
-        "is not written.",
+        "is not written. rows and cols as in load; no two indices may meet the same element.",
     ),
     OpSpec(
         "copy", ("dst", "src"), ("transposed",), None,

@@ -1,9 +1,9 @@
 """A tile-level PrimFunc to a `Program`.
 
 Accepted are serial loops (`range`, `T.serial`, `T.unroll`, `T.grid`, `T.tf.pipelined`) with bounds
-affine in outer loop variables and integer parameters, `T.alloc_buffer` in any block, and tile
-primitives on boxes with affine starts and constant lengths. Everything else is a `KernelError`
-with its place. What `write` makes is read back exactly.
+affine in outer loop variables and integer parameters, `T.alloc_buffer` in any block, views of
+tensors in DRAM (`T.decl_buffer`), and tile primitives on boxes with affine starts and constant
+lengths. Everything else is a `KernelError` with its place. What `write` makes is read back exactly.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from tileflow_tvm.frontend.ops import (
     SLOTS,
     STAGES,
 )
+from tileflow_tvm.frontend.read_buffer import read_buffer, read_view
 from tileflow_tvm.frontend.read_ops import OpReader
 from tileflow_tvm.frontend.tile_ir import (
-    ITEMSIZE,
     Affine,
     Alloc,
     Buffer,
@@ -51,7 +51,6 @@ from tileflow_tvm.frontend.tile_ir import (
     walk,
 )
 
-MAX_RANK = 5
 _INTEGERS = ("int32", "int64")
 _SERIAL = (ForKind.SERIAL, ForKind.UNROLLED, ForKind.PARALLEL)
 _HARMLESS = ("pragma_", "disable_unroll")
@@ -100,6 +99,7 @@ class _Reader:
             tirx.SeqStmt: self._seq,
             tirx.For: self._for,
             tirx.AllocBuffer: self._alloc,
+            tirx.DeclBuffer: self._view,
             TilePrimitiveCall: lambda stmt: list(self.ops.read(stmt)),
             tirx.Bind: self._bind,
             tirx.AttrStmt: self._attr,
@@ -112,7 +112,7 @@ class _Reader:
         scalars: list[Var] = []
         for param in self.func.params:
             if isinstance(param.ty, BufferType):
-                buffer = _buffer(param, loc_of(param), Scope.DRAM, param=len(params))
+                buffer = read_buffer(param, loc_of(param), Scope.DRAM, param=len(params))
                 self.ops.declare(param, buffer)
                 params.append(buffer)
             else:
@@ -186,7 +186,13 @@ class _Reader:
             raise KernelError(f"unknown annotation {next(iter(notes))!r} of an allocation", loc=loc,
                               hint=f"{ADDRESS!r} and {SLOTS!r} are what passes write")  # fmt: skip
         scope = _SCOPES.get(stmt.buffer.scope(), Scope.UNKNOWN)
-        buffer = _buffer(stmt.buffer, loc, scope, **numbers)
+        buffer = read_buffer(stmt.buffer, loc, scope, **numbers)
+        self.ops.declare(stmt.buffer, buffer)
+        return [Alloc(buffer)]
+
+    def _view(self, stmt: Any) -> list[Stmt]:
+        loc = loc_of(stmt.buffer)  # TVM gives the statement all lines from `def` on
+        buffer = read_view(stmt, self.ops.buffer, self.index.const, loc)
         self.ops.declare(stmt.buffer, buffer)
         return [Alloc(buffer)]
 
@@ -249,46 +255,6 @@ def _stages(stmt: Any, loc: Loc | None) -> int:
     return stages
 
 
-def _buffer(var: Any, loc: Loc | None, scope: Scope, **fields: Any) -> Buffer:
-    ty, name = var.ty, var.name
-    dtype = str(ty.dtype)
-    if dtype not in ITEMSIZE:
-        raise KernelError(f"'{name}' has dtype {dtype}", loc=loc,
-                          hint=f"supported: {', '.join(ITEMSIZE)}")  # fmt: skip
-    shape = tuple(_dim(name, dim, loc) for dim in ty.shape)
-    if not 1 <= len(shape) <= MAX_RANK:
-        raise KernelError(f"'{name}' has rank {len(shape)}", loc=loc,
-                          hint=f"ranks 1 to {MAX_RANK} are supported")  # fmt: skip
-    _check_contiguous(name, ty, shape, loc)
-    return Buffer(name, shape, dtype, scope, loc, **fields)
-
-
-def _dim(name: str, dim: Any, loc: Loc | None) -> int:
-    if not isinstance(dim, int | tirx.IntImm):
-        raise KernelError(f"'{name}' has a dimension {dim} that is not a constant", loc=loc,
-                          hint="integer parameters may bound loops, not shapes")  # fmt: skip
-    if int(dim) < 0:
-        raise KernelError(f"'{name}' has a dimension of {int(dim)}", loc=loc,
-                          hint="dimensions are 0 (an empty tensor) or more")  # fmt: skip
-    return int(dim)
-
-
-def _check_contiguous(name: str, ty: Any, shape: tuple[int, ...], loc: Loc | None) -> None:
-    offset = ty.elem_offset
-    if isinstance(offset, int | tirx.IntImm) and int(offset) == 0:
-        offset = None
-    strides = [str(stride) for stride in ty.strides]
-    step, dense = 1, []
-    for dim in reversed(shape):
-        dense.insert(0, str(step))
-        step *= dim
-    if offset is not None or (strides and strides != dense):
-        raise KernelError(
-            f"'{name}' has strides or an offset of its own", loc=loc,
-            hint="tensors are dense and row-major; slice them in the kernel",
-        )  # fmt: skip
-
-
 _UNSUPPORTED = {
     "tirx.IfThenElse": (
         "'if' is not supported in tile-level code",
@@ -315,18 +281,19 @@ def _not_tile_level(stmt: Any) -> KernelError:
 
 
 def find_roles(params: tuple[Buffer, ...], body: tuple[Stmt, ...]) -> tuple[str, ...]:
-    """A parameter that is written is "out", or "inout" if the program reads it first."""
+    """A parameter that is written, also through a view, is "out", or "inout" if the program reads
+    it first."""
     roles = dict.fromkeys(params, "in")
     read_first: set[Buffer] = set()
     for stmt in walk(body):
         if not isinstance(stmt, Op):
             continue
-        sources = [src.buffer for src in stmt.srcs if isinstance(src, Region)]
+        sources = [src.buffer.storage for src in stmt.srcs if isinstance(src, Region)]
         if stmt.dst is not None and stmt.name in ("gemm", "reduce") and not stmt.clear.always:
             sources.append(stmt.dst.buffer)
         read_first.update(buffer for buffer in sources if roles.get(buffer) == "in")
-        if stmt.dst is not None and stmt.dst.buffer in roles:
-            roles[stmt.dst.buffer] = "out"
+        if stmt.dst is not None and (target := stmt.dst.buffer.storage) in roles:
+            roles[target] = "out"
     return tuple(
         "inout" if role == "out" and buffer in read_first else role
         for buffer, role in roles.items()

@@ -16,7 +16,17 @@ from tileflow_tvm.frontend.affine import AffineReader
 from tileflow_tvm.frontend.language import F32_MAX
 from tileflow_tvm.frontend.location import loc_of
 from tileflow_tvm.frontend.ops import FIELD_OF, OP_PREFIX, OPS
-from tileflow_tvm.frontend.tile_ir import Buffer, Clear, Extent, Op, Operand, Region, Var
+from tileflow_tvm.frontend.read_box import box_dims, with_bounds
+from tileflow_tvm.frontend.tile_ir import (
+    BoxDim,
+    Buffer,
+    Clear,
+    Extent,
+    Op,
+    Operand,
+    Region,
+    Var,
+)
 from tileflow_tvm.frontend.tvm_ops import TVM_OPS, TVM_PREFIX, TvmCall, axis_name
 from tileflow_tvm.isa.table import (
     AXES,
@@ -39,8 +49,9 @@ class OpReader:
         self._keywords: dict[str, Callable[[Any, Loc | None], Any]] = {
             "modes": _modes, "clear": self._clear, "engine": _engine, "unit": self._unit,
             "fill": number, "value": number, "scale": number, "bias": number,
-            "transpose_a": _flag, "transpose_b": _flag, "transposed": _flag,
+            "transpose_a": _flag, "transpose_b": _flag, "transposed": _flag, "padded": _flag,
             "extents": self._extents, "wait": self._semaphores, "post": self._semaphores,
+            "rows": self._box_dims("rows"), "cols": self._box_dims("cols"),
         }  # fmt: skip
 
     def declare(self, var: ir.Var, buffer: Buffer) -> None:
@@ -101,7 +112,8 @@ class OpReader:
                                   hint="T.tf.fill writes a number into a block")  # fmt: skip
         dst = operands[0] if operands else None
         assert dst is None or isinstance(dst, Region)
-        return Op(name, dst, tuple(operands[1:]), loc=loc, **fields)
+        op = Op(name, dst, tuple(operands[1:]), loc=loc, **fields)
+        return with_bounds(op) if op.box else op
 
     # Operands.
 
@@ -110,12 +122,12 @@ class OpReader:
         if isinstance(arg, TensorRegion):
             start = tuple(self.index.affine(r.min, loc) for r in arg.region)
             shape = tuple(self._size(r, loc) for r in arg.region)
-            return Region(self._buffer(arg.source, loc), start, shape)
+            return Region(self.buffer(arg.source, loc), start, shape)
         if isinstance(arg, TensorLoad):
             start = tuple(self.index.affine(i, loc) for i in arg.indices)
-            return Region(self._buffer(arg.source, loc), start, (1,) * len(start))
+            return Region(self.buffer(arg.source, loc), start, (1,) * len(start))
         if tirx.is_buffer_var(arg):
-            return Region.whole(self._buffer(arg, loc))
+            return Region.whole(self.buffer(arg, loc))
         return number(arg, loc)
 
     def _tvm_operand(self, arg: Any, loc: Loc | None) -> Any:
@@ -126,7 +138,7 @@ class OpReader:
             return [int(item) for item in arg]
         return self.operand(arg, loc)
 
-    def _buffer(self, source: Any, loc: Loc | None) -> Buffer:
+    def buffer(self, source: Any, loc: Loc | None) -> Buffer:
         buffer = self._buffers.get(source.__chandle__()) if isinstance(source, ir.Var) else None
         if buffer is None:
             raise KernelError(
@@ -163,6 +175,9 @@ class OpReader:
         if len(diff.terms) != 1 or diff.const or diff.terms[0][0].scalar:
             return None
         return diff.terms[0][0]
+
+    def _box_dims(self, key: str) -> Callable[[Any, Loc | None], tuple[BoxDim, ...]]:
+        return lambda value, loc: box_dims(key, value, self.index.const, loc)
 
     def _extents(self, value: Any, loc: Loc | None) -> tuple[Extent, ...]:
         return tuple(self.index.extent(item, loc) for item in _sequence(value, loc))

@@ -12,14 +12,15 @@ The same operations appear at three stages. After `lift`, regions are whole tens
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
 from tileflow_tvm.errors import Loc
+from tileflow_tvm.isa.program import BROADCAST
 from tileflow_tvm.isa.table import DTYPE_FACTS, Engine
 
 ITEMSIZE = {dtype.numpy: dtype.nbytes for dtype in DTYPE_FACTS}
@@ -98,10 +99,21 @@ class Extent:
     limit: Affine | None = None
 
 
+@dataclass(frozen=True)
+class View:
+    """Element (i, j, ..) is element `offset` + i * strides[0] + j * strides[1] + .. of `base`, a
+    tensor in DRAM that is no view itself, counted in row-major order."""
+
+    base: Buffer
+    offset: int
+    strides: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Buffer:
     """A tensor in DRAM or a block on chip. Compared by identity: names may repeat.
 
+    With a `view` it has no memory of its own: it is another tensor's, seen with its own shape.
     `param` is the index of the function's parameter, None for what the function allocates.
     After plan_sram, `address` is the byte address of slot 0 and `slots` the ring depth: slot
     s is at address + s * bytes, and iteration i of the loop that allocates it uses i mod slots.
@@ -115,10 +127,21 @@ class Buffer:
     param: int | None = None
     address: int | None = None
     slots: int = 1
+    view: View | None = None
 
     @property
     def elements(self) -> int:
         return prod(self.shape)
+
+    @property
+    def storage(self) -> Buffer:
+        """The buffer whose memory it is: itself, or the base of a view."""
+        return self.view.base if self.view else self
+
+    @property
+    def aliases_itself(self) -> bool:
+        """Whether two indices of a view may meet one element of its base."""
+        return bool(self.view) and may_meet(zip(self.shape, self.view.strides, strict=True))
 
 
 @dataclass(frozen=True)
@@ -136,6 +159,41 @@ class Region:
     @property
     def is_whole(self) -> bool:
         return self.shape == self.buffer.shape and all(a == Affine() for a in self.start)
+
+    @staticmethod
+    def of_box(buffer: Buffer, corner: tuple[Affine, ...], dims: tuple[BoxDim, ...]) -> Region:
+        """The bounding box of a box transfer, at the coordinates of its corner."""
+        shape = [1] * len(buffer.shape)
+        for dim in dims:
+            if dim.dim != BROADCAST:
+                shape[dim.dim] += abs(dim.reach)
+        return Region(buffer, corner, tuple(shape))
+
+
+@dataclass(frozen=True)
+class BoxDim:
+    """`extent` indices of a block's rows or columns, each `step` further along dimension `dim` of
+    the tensor; along BROADCAST (-1) the tensor's coordinates stay."""
+
+    extent: int
+    dim: int
+    step: int = 1
+
+    @property
+    def reach(self) -> int:
+        """From the first coordinate to the last."""
+        return 0 if self.dim == BROADCAST else (self.extent - 1) * self.step
+
+
+def may_meet(walk: Iterable[tuple[int, int]]) -> bool:
+    """Whether a walk of (extent, step) pairs may come to one place twice; certainly not where
+    every step is longer than all that smaller ones reach."""
+    reach = 0
+    for extent, step in sorted(walk, key=lambda pair: abs(pair[1])):
+        if extent > 1 and abs(step) <= reach:
+            return True
+        reach += max(0, extent - 1) * abs(step)
+    return False
 
 
 Operand = Region | float
@@ -173,8 +231,8 @@ class Op:
     ========= ======================== ==================================================
     name      dst, srcs                fields
     ========= ======================== ==================================================
-    load      chip, (dram,)            fill, transposed
-    store     dram, (chip,)            transposed
+    load      chip, (dram,)            value (the fill), transposed, rows, cols, padded
+    store     dram, (chip,)            transposed, rows, cols
     copy      any, (any,)              transposed; infer_scope makes it load, store or unary
     gemm      (m,n), (A, B)            clear, transpose_a, transpose_b
     unary     (m,n), (x,)              func, scale, bias
@@ -191,6 +249,11 @@ class Op:
     source and destination differ (reduce, transpose). A rank-1 operand is a 1 x n matrix
     unless its mode is "col" or it is the result of a reduction along "cols".
 
+    A load or store with `rows` or `cols` is a *box transfer*: these are the dimensions that make
+    the block's rows and columns, the most significant first, and the region in DRAM begins at the
+    box's corner (where all indices are 0) and has the shape of its bounding box. What a `padded`
+    load reads outside the tensor is the fill value and counts as valid.
+
     `unit` says which EXEC engine of the machine runs it; the other kinds have one engine each.
     """
 
@@ -202,6 +265,9 @@ class Op:
     transpose_a: bool = False
     transpose_b: bool = False
     transposed: bool = False
+    rows: tuple[BoxDim, ...] = ()
+    cols: tuple[BoxDim, ...] = ()
+    padded: bool = False
     modes: tuple[str, ...] = ()
     axis: str = ""
     value: float = 0.0
@@ -226,10 +292,36 @@ class Op:
         head = (self.dst,) if self.dst else ()
         return head + tuple(src for src in self.srcs if isinstance(src, Region))
 
+    @property
+    def ends(self) -> tuple[Region, Region]:
+        """The end of a load or store that is on chip, then the one in DRAM."""
+        assert self.name in ("load", "store")
+        dst, src = self.regions
+        return (dst, src) if self.name == "load" else (src, dst)
+
+    @property
+    def box(self) -> tuple[BoxDim, ...]:
+        """The dimensions of a box transfer; () for every other operation."""
+        return self.rows + self.cols
+
+    @property
+    def touched(self) -> tuple[Region, ...]:
+        """`regions`, each moved to its lowest coordinates: a box that steps backwards lies in
+        front of its corner."""
+        if not any(dim.reach < 0 for dim in self.box):
+            return self.regions
+        _, dram = self.ends
+        back = [sum(min(0, d.reach) for d in self.box if d.dim == axis)
+                for axis in range(len(dram.shape))]  # fmt: skip
+        lowest = tuple(start + shift for start, shift in zip(dram.start, back, strict=True))
+        moved = replace(dram, start=lowest)
+        return tuple(moved if region is dram else region for region in self.regions)
+
 
 @dataclass(frozen=True, eq=False)
 class Alloc:
-    """`buffer` comes to life here and lives to the end of the enclosing block."""
+    """`buffer` comes to life here and lives to the end of the enclosing block. A view gets no
+    memory: from here on it can be used."""
 
     buffer: Buffer
 

@@ -22,14 +22,24 @@ from tileflow_tvm.frontend.tile_ir import (
 
 @lru_cache(maxsize=4096)
 def buffers_used(stmt: Stmt) -> frozenset[Buffer]:
-    """The buffers that operations in `stmt` touch."""
+    """The buffers that operations in `stmt` touch; with a view, the tensor that it shows."""
     return frozenset(
-        region.buffer for op in walk((stmt,)) if isinstance(op, Op) for region in op.regions
-    )
+        buffer
+        for op in walk((stmt,)) if isinstance(op, Op)
+        for region in op.regions
+        for buffer in (region.buffer, region.buffer.storage)
+    )  # fmt: skip
 
 
 def substitute_buffers(program: Program, swap: Mapping[Buffer, Buffer]) -> Program:
-    """`program` with each buffer replaced as `swap` says."""
+    """`program` with each buffer replaced as `swap` says, and views of it made views of what
+    replaces it."""
+    views = [stmt.buffer for stmt in walk(program.body) if isinstance(stmt, Alloc)]
+    swap = dict(swap) | {
+        buffer: replace(swap.get(buffer, buffer), view=replace(buffer.view, base=swap[base]))
+        for buffer in views
+        if buffer.view and (base := buffer.view.base) in swap
+    }
 
     def region(old: Region) -> Region:
         return replace(old, buffer=swap.get(old.buffer, old.buffer))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import tvm
@@ -30,6 +31,7 @@ from tileflow_tvm.frontend.ops import (
 )
 from tileflow_tvm.frontend.tile_ir import (
     Alloc,
+    BoxDim,
     Buffer,
     Clear,
     Group,
@@ -41,6 +43,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Scope,
     Stmt,
     Var,
+    View,
 )
 
 _SCOPES = {Scope.UNKNOWN: "global", Scope.DRAM: SCRATCH_SCOPE,
@@ -110,6 +113,8 @@ class _Writer:
                         annotations=notes, span=span_of(loop.loc))  # fmt: skip
 
     def _alloc(self, buffer: Buffer) -> Any:
+        if buffer.view:
+            return self._view(buffer, buffer.view)
         var = _buffer_var(buffer, _SCOPES[buffer.scope])
         self._buffers[buffer] = var
         notes = {}
@@ -119,6 +124,15 @@ class _Writer:
             notes[SLOTS] = imm(buffer.slots)
         return tirx.AllocBuffer(var, notes, span_of(buffer.loc))
 
+    def _view(self, buffer: Buffer, view: View) -> Any:
+        base = self._buffers[view.base]
+        var = tirx.decl_buffer(
+            buffer.shape, buffer.dtype, buffer.name, strides=[imm(s) for s in view.strides],
+            elem_offset=imm(view.offset), scope=base.scope(), span=span_of(buffer.loc),
+        )  # fmt: skip
+        self._buffers[buffer] = var
+        return tirx.DeclBuffer(var, data=base.data, span=span_of(buffer.loc))
+
     def _op(self, op: Op) -> Any:
         spec = OPS[op.name]
         config = {}
@@ -127,6 +141,10 @@ class _Writer:
             if key in _ALWAYS or not _is_default(key, value):
                 config[key] = self._keyword(value)
         operands = (op.dst, *op.srcs) if op.dst is not None else op.srcs
+        if op.box:  # its corner: one element
+            _, dram = op.ends
+            corner = replace(dram, shape=(1,) * len(dram.shape))
+            operands = tuple(corner if operand is dram else operand for operand in operands)
         return tvm.ir.make_node(
             "tirx.TilePrimitiveCall",
             op=ir.Op.get(OP_PREFIX + op.name),
@@ -152,9 +170,13 @@ class _Writer:
         if isinstance(value, float):
             return value if math.isfinite(value) else FloatImm("float32", value)
         if isinstance(value, tuple):
-            return [item if isinstance(item, str | int) else extent_to_expr(item, self._vars)
-                    for item in value]  # fmt: skip
+            return [self._item(item) for item in value]
         return value if isinstance(value, str | int) else value.value
+
+    def _item(self, item: Any) -> Any:
+        if isinstance(item, BoxDim):
+            return [item.extent, item.dim, item.step]
+        return item if isinstance(item, str | int) else extent_to_expr(item, self._vars)
 
 
 def _is_default(key: str, value: Any) -> bool:

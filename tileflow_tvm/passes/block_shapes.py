@@ -11,7 +11,16 @@ from itertools import zip_longest
 from math import prod
 
 from tileflow_tvm.errors import KernelError
-from tileflow_tvm.frontend.tile_ir import Buffer, Op, Operand, Program, Region, Scope
+from tileflow_tvm.frontend.tile_ir import (
+    Buffer,
+    Op,
+    Operand,
+    Program,
+    Region,
+    Scope,
+    may_meet,
+)
+from tileflow_tvm.isa.program import BROADCAST
 
 Labels = tuple[str, ...]
 """For each dimension of a region "m", "n" or "k", or "" for a unit dimension that is none."""
@@ -70,9 +79,13 @@ _SAME = "give the blocks the same shape, or slice the larger one"
 
 def _disagree(op: Op, why: str, *regions: Operand, hint: str = _SAME) -> KernelError:
     sides = " and ".join(describe(region) for region in regions)
-    notes = tuple(f"'{buffer.name}' {buffer.shape}: {buffer.loc}"
-                  for buffer in _buffers(regions) if buffer.loc)  # fmt: skip
+    notes = _places(*regions)
     return KernelError(f"{op.name}: {sides} {why}", loc=op.loc, notes=notes, hint=hint)
+
+
+def _places(*regions: Operand) -> tuple[str, ...]:
+    buffers = [buffer for buffer in _buffers(regions) if buffer.loc]
+    return tuple(f"'{buffer.name}' {buffer.shape}: {buffer.loc}" for buffer in buffers)
 
 
 def _buffers(regions: tuple[Operand, ...]) -> list[Buffer]:
@@ -108,8 +121,16 @@ def _labels(region: Region, rows: str, cols: str) -> Labels:
 
 def _transfer(op: Op) -> Axes:
     """Dimensions meet in order; unit dimensions on either side may be without a partner."""
-    dst, src = _dst(op), _region(op, 0)
-    chip, dram = (dst, src) if op.name == "load" else (src, dst)
+    chip, dram = op.ends
+    if op.name == "store" and dram.buffer.aliases_itself:
+        raise KernelError(
+            f"store: two indices of the view '{dram.buffer.name}' {dram.buffer.shape} may meet one "
+            f"element of '{dram.buffer.storage.name}'", loc=op.loc, notes=_places(dram),
+            hint="a view that is stored through has strides, each longer than what the smaller "
+                 "ones reach",
+        )  # fmt: skip
+    if op.box:
+        return _box_transfer(op, chip, dram)
     chip_labels = _labels(chip, "m", "n")
     order = list(zip(chip.shape, chip_labels, strict=True))
     if op.transposed:
@@ -120,9 +141,47 @@ def _transfer(op: Op) -> Axes:
             op, "do not have the same shape" + (" when transposed" if op.transposed else ""),
             chip, dram, hint="unit dimensions of the slice may be left out of the block, no others",
         )  # fmt: skip
+    return _transfer_axes(op, chip, chip_labels, dram_labels)
+
+
+def _transfer_axes(op: Op, chip: Region, chip_labels: Labels, dram_labels: Labels) -> Axes:
     rows, cols = _matrix(chip)
     ends = (chip_labels, dram_labels) if op.name == "load" else (dram_labels, chip_labels)
     return Axes(op, ends[0], (ends[1],), {"m": rows, "n": cols})
+
+
+def _box_transfer(op: Op, chip: Region, dram: Region) -> Axes:
+    """Rows and columns of the block are those of the box; a vector is one row. The dimensions of
+    the tensor have no labels of their own: `tensor_clips` says what is inside."""
+    box = tuple(prod(dim.extent for dim in side) for side in (op.rows, op.cols))
+    if box != _matrix(chip):
+        shape = " x ".join(str(size) for size in box)
+        raise KernelError(
+            f"{op.name}: {describe(chip)} is not {shape}, which rows and cols are", loc=op.loc,
+            notes=_places(chip),
+            hint="the extents in rows multiply to the block's rows, those in cols to its columns; "
+                 "a vector is one row: its extents are in cols",
+        )  # fmt: skip
+    if op.name == "store":
+        _check_apart(op, dram)
+    return _transfer_axes(op, chip, _labels(chip, "m", "n"), ("",) * len(dram.shape))
+
+
+def _check_apart(op: Op, dram: Region) -> None:
+    """No two indices of the box meet the same element."""
+    if any(dim.dim == BROADCAST and dim.extent > 1 for dim in op.box):
+        raise KernelError(
+            f"store: an entry of rows or cols repeats (dim {BROADCAST})", loc=op.loc,
+            hint="every element is stored once; repeat in the load",
+        )  # fmt: skip
+    for axis in range(len(dram.shape)):
+        if may_meet((dim.extent, dim.step) for dim in op.box if dim.dim == axis):
+            raise KernelError(
+                f"store: two indices of rows and cols may meet the same element of dimension "
+                f"{axis} of '{dram.buffer.name}' {dram.buffer.shape}", loc=op.loc,
+                notes=_places(dram),
+                hint="let each step be longer than what the smaller steps reach",
+            )  # fmt: skip
 
 
 def _meet(chip: list[tuple[int, str]], dram: tuple[int, ...]) -> Labels | None:

@@ -178,7 +178,7 @@ def _args(program: Program) -> tuple[isa.ArgSpec, ...]:
 
 
 def _scratch_bytes(program: Program, machine: Machine) -> int:
-    used = {region.buffer for op in program.ops for region in op.regions}
+    used = {region.buffer.storage for op in program.ops for region in op.regions}
     ends = [
         buffer.address + bytes_of(buffer, machine)
         for buffer in used

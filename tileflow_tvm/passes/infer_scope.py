@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from tileflow_tvm.errors import KernelError
@@ -35,6 +35,7 @@ from tileflow_tvm.passes.block_shapes import (
 from tileflow_tvm.passes.element_types import check_element_types
 from tileflow_tvm.passes.ranges import maximum, minimum, show
 from tileflow_tvm.passes.scopes import assign_scopes
+from tileflow_tvm.passes.tensor_clips import tensor_clips
 from tileflow_tvm.passes.validity import (
     Clash,
     Clip,
@@ -46,7 +47,6 @@ from tileflow_tvm.passes.validity import (
     carried,
     clash_error,
     clips_of,
-    needed,
     overwrites,
     write_clips,
 )
@@ -203,57 +203,27 @@ class _Walker:
             if not isinstance(src, Region):
                 continue
             if src.buffer.scope is Scope.DRAM:
-                dims = self._tensor_clips(src, labels, op)
+                self._meet(clips, tensor_clips(op, src, labels, self.loops).items(), op)
             else:
                 dims = clips_of(src, state, self.loops, op)
-            self._meet(clips, labels, dims, op)
+                self._meet(clips, zip(labels, dims, strict=True), op)
         assert op.dst is not None
         if op.name in ("gemm", "reduce") and not op.clear.always:
             if op.clear.var is None:
                 dims = clips_of(op.dst, state, self.loops, op)
-                self._meet(clips, axes.dst, dims, op)
+                self._meet(clips, zip(axes.dst, dims, strict=True), op)
             else:
                 self._check_first(op, op.clear.var, clips, axes.dst)
         return clips
 
-    def _meet(self, clips: dict[str, Dim], labels: Labels, dims: Sequence[Dim], op: Op) -> None:
-        for label, dim in zip(labels, dims, strict=True):
+    def _meet(self, clips: dict[str, Dim], dims: Iterable[tuple[str, Dim]], op: Op) -> None:
+        for label, dim in dims:
             met = both(clips.get(label), dim)
             if not label:
                 continue
             if isinstance(met, Clash):
                 raise clash_error(met, f"its extent {label}", op)
             clips[label] = met
-
-    def _tensor_clips(self, region: Region, labels: Labels, op: Op) -> list[Clip | None]:
-        """Where a slice of a tensor in DRAM leaves the tensor."""
-        clips: list[Clip | None] = []
-        for axis, (start, size) in enumerate(zip(region.start, region.shape, strict=True)):
-            dim = region.buffer.shape[axis]
-            clip = needed(Clip(Affine(dim) - start, op.loc), size, self.loops)
-            low, high = minimum(start, self.loops), maximum(start, self.loops)
-            past = low is not None and low >= dim
-            before = high is not None and high + size <= 0
-            if dim and size and (past or before):
-                raise self._outside(region, axis, op, "never meets")
-            if low is not None and low < 0:
-                raise self._outside(region, axis, op, "begins in front of")
-            if not labels[axis] and (clip or low is None):
-                raise self._outside(region, axis, op, "may leave")
-            clips.append(clip)
-        return clips
-
-    def _outside(self, region: Region, axis: int, op: Op, what: str) -> KernelError:
-        start, buffer = region.start[axis], region.buffer
-        return KernelError(
-            f"{op.name}: index [{show(start)} : +{region.shape[axis]}] {what} dimension {axis} of "
-            f"'{buffer.name}' {buffer.shape}",
-            loc=op.loc, notes=allocated(buffer),
-            hint={
-                "may leave": "give the block a unit dimension for it, which is clipped",
-                "begins in front of": "only the end is clipped; begin at 0 or later",
-            }.get(what, "check the slice's start against the tensor's shape"),
-        )  # fmt: skip
 
     def _check_first(self, op: Op, var: Var, clips: dict[str, Dim], labels: Labels) -> None:
         """`clear=(var == 0)`: one sum over an enclosing loop, of blocks that are clipped alike."""
@@ -290,9 +260,8 @@ class _Walker:
         """Everything that the store writes has to be valid."""
         op = axes.op
         assert op.dst is not None
-        tensor = self._tensor_clips(op.dst, axes.dst, op)
-        for label, outside in zip(axes.dst, tensor, strict=True):
-            clip = clips.get(label) if label else None
+        for label, outside in tensor_clips(op, op.dst, axes.dst, self.loops).items():
+            clip = clips.get(label)
             if not isinstance(clip, Clip):
                 continue
             limit = outside.limit if outside else Affine(axes.sizes[label])
@@ -305,12 +274,21 @@ class _Walker:
                 f"store writes up to {show(limit)} of {describe(source)}, but only elements before "
                 f"{show(clip.limit)} are valid", loc=op.loc,
                 notes=(f"clipped by {clip.loc}",) if clip.loc else (),
-                hint=_store_hint(op.dst, axes.dst.index(label), spare, clipped=outside is not None),
+                hint=_store_hint(axes, label, spare, clipped=outside is not None),
             )  # fmt: skip
 
 
-def _store_hint(dst: Region, axis: int, spare: Affine, *, clipped: bool) -> str:
+def _store_hint(axes: Axes, label: str, spare: Affine, *, clipped: bool) -> str:
     """What differs between where a store is clipped and where its block was: `spare` elements."""
+    dst = axes.op.dst
+    assert dst is not None
+    if axes.op.box:
+        side = "rows" if label == "m" else "cols"
+        return (
+            f"the block was loaded over the end of its tensor: let {side} and the corner in "
+            f"'{dst.buffer.name}' end where those of the load end"
+        )
+    axis = axes.dst.index(label)
     name = f"dimension {axis} of '{dst.buffer.name}'"
     if not spare.is_const:
         at = f"the slice of '{dst.buffer.name}' begins at {show(dst.start[axis])}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from tileflow_tvm.errors import KernelError
@@ -25,7 +25,7 @@ from tileflow_tvm.isa import program as isa
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.table import DTYPES, Engine
 from tileflow_tvm.passes.element_types import ISA_NAME
-from tileflow_tvm.passes.plan_sram import ALIGNMENT, bytes_of
+from tileflow_tvm.passes.plan_sram import slot_bytes
 
 Levels = dict[Var, int]
 """The nesting depth of each loop variable in sight."""
@@ -134,14 +134,12 @@ class OperandForms:
 
     def _dma(self, op: Op, levels: Levels) -> dict[str, int | float | str | Key]:
         load = op.engine is Engine.LOAD
-        chip, dram = (op.dst, op.srcs[0]) if load else (op.srcs[0], op.dst)
-        assert isinstance(chip, Region)
-        assert isinstance(dram, Region)
+        chip, dram = op.ends
         fields: dict[str, int | float | str | Key] = {
             "mnemonic": op.name,
             ("dst" if load else "src"): self._sram(chip, levels),
             "tensor": self.tensors.index(dram.buffer),
-            "access": self.accesses.index(_box(op, chip, dram)),
+            "access": self.accesses.index(_pattern(op)),
         }
         for dim, start in enumerate(dram.start):
             if start != Affine():
@@ -178,7 +176,7 @@ class OperandForms:
         offset = self._offset(region)
         wrap = 0
         if buffer.slots > 1:
-            slot = -(-bytes_of(buffer, self.machine) // ALIGNMENT) * ALIGNMENT
+            slot = slot_bytes(buffer, self.machine)
             offset += _iteration(self.rings[buffer]) * slot
             wrap = buffer.slots * slot
         pitch = -(-buffer.shape[1] // self.machine.tile) if buffer.scope is Scope.GRID else 0
@@ -221,19 +219,33 @@ def _iteration(loops: tuple[Loop, ...]) -> Affine:
     return count
 
 
-def _box(op: Op, chip: Region, dram: Region) -> isa.AccessPattern:
-    """The access pattern between `dram` and `chip`: dimensions other than 1 meet in order."""
+def _pattern(op: Op) -> isa.AccessPattern:
+    """The access pattern of a transfer; without rows and cols, dimensions meet in order. What
+    has an extent of 1 takes no step and is left out."""
+    box = _box(op) if op.box else _slice(op)
+    return isa.AccessPattern(tuple(box) or (isa.BoxDim(1, 0, 1, column=True),))
+
+
+def _box(op: Op) -> list[isa.BoxDim]:
+    return [
+        isa.BoxDim(dim.extent, dim.dim, 1 if dim.dim == isa.BROADCAST else dim.step, column=column)
+        for column, side in ((False, op.rows), (True, op.cols))
+        for dim in side if dim.extent != 1
+    ]  # fmt: skip
+
+
+def _slice(op: Op) -> list[isa.BoxDim]:
+    chip, dram = op.ends
     dims = [(dim, extent) for dim, extent in enumerate(dram.shape) if extent != 1]
     grid = chip.buffer.scope is Scope.GRID
     sides = [(grid and axis == 0, extent) for axis, extent in enumerate(chip.shape) if extent != 1]
     if op.transposed:
         sides.reverse()
     assert [extent for _, extent in dims] == [extent for _, extent in sides], "infer_scope checks"
-    box = [
+    return [
         isa.BoxDim(extent, dim, 1, column=not row)
         for (dim, extent), (row, _) in zip(dims, sides, strict=True)
     ]
-    return isa.AccessPattern(tuple(box) or (isa.BoxDim(1, 0, 1, column=True),))
 
 
 class AccessTable:
@@ -273,12 +285,16 @@ class TensorTable:
         return tuple(self._specs)
 
     def _describe(self, buffer: Buffer) -> isa.TensorSpec:
-        if buffer.param is not None:
-            storage = isa.Storage(isa.StorageKind.ARG, buffer.param)
+        base, view = buffer.storage, buffer.view
+        if base.param is not None:
+            storage = isa.Storage(isa.StorageKind.ARG, base.param)
         else:
-            assert buffer.address is not None
-            storage = isa.Storage(isa.StorageKind.SCRATCH, 0, buffer.address)
-        strides = tuple(prod(buffer.shape[axis + 1 :]) for axis in range(len(buffer.shape)))
+            assert base.address is not None
+            storage = isa.Storage(isa.StorageKind.SCRATCH, 0, base.address)
+        strides = isa.contiguous(buffer.shape)
+        if view:
+            offset = storage.offset + view.offset * ITEMSIZE[base.dtype]
+            storage, strides = replace(storage, offset=offset), view.strides
         name = self._names.fresh(buffer.name)
         return isa.TensorSpec(name, buffer.shape, strides, storage, ISA_NAME[buffer.dtype])
 

@@ -57,6 +57,11 @@ def bytes_of(buffer: Buffer, machine: Machine) -> int:
     return buffer.elements * ITEMSIZE[buffer.dtype]
 
 
+def slot_bytes(buffer: Buffer, machine: Machine) -> int:
+    """From one slot of a ring to the next."""
+    return _aligned(bytes_of(buffer, machine))
+
+
 @dataclass(frozen=True)
 class _Life:
     """`size` bytes needed from operation `first` to operation `last`, both included."""
@@ -128,7 +133,7 @@ class _Spans:
         self, buffer: Buffer, body: tuple[Stmt, ...], loops: tuple[Loop, ...], stage: Stmt | None
     ) -> None:
         users = [stmt for stmt in body if buffer in buffers_used(stmt)]
-        if not users:
+        if not users or buffer.view:
             return
         first, last = self._range(users)
         life = _Life(buffer, bytes_of(buffer, self.machine), first, last)

@@ -21,12 +21,13 @@ from tileflow_tvm.frontend.tile_ir import (
 from tileflow_tvm.frontend.tree import buffers_used
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.table import Engine
-from tileflow_tvm.passes.plan_sram import bytes_of
+from tileflow_tvm.passes.plan_sram import slot_bytes
 
 
 @dataclass(frozen=True)
 class Resource:
-    """Buffers that overlap, directly or through others; used by at least two engines."""
+    """Buffers that overlap, directly or through others; used by at least two engines. Views are
+    not among them: their bases are."""
 
     buffers: frozenset[Buffer]
     execs: frozenset[int]
@@ -53,7 +54,7 @@ def _allocated_below(loop: Loop, buffer: Buffer) -> bool:
 def find_resources(program: Program, machine: Machine) -> list[Resource]:
     """The resources of `program`, each as few buffers as overlap allows."""
     engines = _engines(program.ops)
-    written = {op.dst.buffer for op in program.ops if op.dst}
+    written = {op.dst.buffer.storage for op in program.ops if op.dst}
     found = []
     for group in _overlapping(list(engines), machine):
         shared = set().union(*(engines[buffer] for buffer in group))
@@ -78,7 +79,7 @@ def _engines(ops: Iterable[Op]) -> dict[Buffer, set[Unit]]:
     engines: dict[Buffer, set[Unit]] = {}
     for op in ops:
         for region in op.regions:
-            engines.setdefault(region.buffer, set()).add(op.runs_on)
+            engines.setdefault(region.buffer.storage, set()).add(op.runs_on)
     return engines
 
 
@@ -110,17 +111,21 @@ def _overlapping(buffers: list[Buffer], machine: Machine) -> Iterator[set[Buffer
 def _footprint(buffer: Buffer, machine: Machine) -> int:
     if not buffer.scope.on_chip:
         return max(1, buffer.elements * ITEMSIZE[buffer.dtype])
-    return max(1, bytes_of(buffer, machine)) * buffer.slots
+    return max(1, slot_bytes(buffer, machine)) * buffer.slots
 
 
 def iterations_are_disjoint(resource: Resource, loop: Loop) -> bool:
     """Whether no two iterations of `loop` touch the same element of the resource: it is a
-    single buffer and some dimension moves on by at least what an iteration spans."""
+    single buffer, seen in one way, and some dimension moves on by at least what an iteration
+    spans."""
     inside = [buffer for buffer in resource.buffers if buffer in buffers_used(loop)]
     if len(inside) != 1 or _allocated_below(loop, inside[0]):
         return False
     uses = list(_regions(loop.body, inside[0], {}))
-    return any(_moves_apart(axis, loop, uses) for axis in range(len(inside[0].shape)))
+    seen = {region.buffer for region, _ in uses}
+    if len(seen) != 1 or (shown := seen.pop()).aliases_itself:
+        return False
+    return any(_moves_apart(axis, loop, uses) for axis in range(len(shown.shape)))
 
 
 _Trips = dict[object, int]
@@ -129,13 +134,14 @@ _Trips = dict[object, int]
 def _regions(
     body: tuple[Stmt, ...], buffer: Buffer, trips: _Trips
 ) -> Iterator[tuple[Region, _Trips]]:
-    """The regions of `buffer` that `body` uses, with the trip counts of the loops around."""
+    """The regions of `buffer` that `body` uses, also through views, with the trip counts of the
+    loops around."""
     for stmt in body:
         if isinstance(stmt, Loop):
             count = stmt.extent.const if stmt.extent.is_const else 0
             yield from _regions(stmt.body, buffer, {**trips, stmt.var: count})
         elif isinstance(stmt, Op):
-            yield from ((r, trips) for r in stmt.regions if r.buffer is buffer)
+            yield from ((r, trips) for r in stmt.touched if r.buffer.storage is buffer)
 
 
 def _moves_apart(axis: int, loop: Loop, uses: list[tuple[Region, _Trips]]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tileflow_tvm.errors import KernelError
+from tileflow_tvm.errors import KernelError, Loc
 from tileflow_tvm.frontend.tile_ir import (
     Alloc,
     Buffer,
@@ -21,18 +21,20 @@ from tileflow_tvm.passes.validity import allocated
 
 @dataclass(frozen=True)
 class _Use:
-    """An operation that settles where a buffer is."""
+    """What settles where a buffer is: an operation of this name, or a view (""), and its place."""
 
-    op: Op
     what: str
+    loc: Loc | None
+    op: str = ""
 
 
 def assign_scopes(program: Program) -> dict[Buffer, Buffer]:
     """For every buffer of `program`, the same with its scope.
 
-    Parameters are in DRAM, and so is what is only loaded from and stored to. What is computed
-    with is on chip: a vector if it has one dimension, or a unit dimension and no part in a
-    matrix product; a tile grid otherwise. Uses that contradict each other are a KernelError.
+    Parameters are in DRAM, and so are views and what they show, and what is only loaded from and
+    stored to. What is computed with is on chip: a vector if it has one dimension, or a unit
+    dimension and no part in a matrix product; a tile grid otherwise. Uses that contradict each
+    other are a KernelError.
     """
     uses = _collect(program)
     return {buffer: replace(buffer, scope=_scope(buffer, uses)) for buffer in _buffers(program)}
@@ -54,6 +56,10 @@ class _Uses:
 
 def _collect(program: Program) -> _Uses:
     uses = _Uses({}, {}, set())
+    for stmt in walk(program.body):
+        if isinstance(stmt, Alloc) and (view := stmt.buffer.view):
+            what = f"seen through the view '{stmt.buffer.name}'"
+            uses.dram.setdefault(view.base, _Use(what, stmt.buffer.loc))
     copies = []
     for op in program.ops:
         if op.name == "copy":
@@ -61,7 +67,7 @@ def _collect(program: Program) -> _Uses:
             continue
         for region, on_chip in _sides(op):
             known = uses.chip if on_chip else uses.dram
-            known.setdefault(region.buffer, _Use(op, _what(op, region)))
+            known.setdefault(region.buffer, _Use(_what(op, region), op.loc, op.name))
             if op.name == "gemm":
                 uses.gemm.add(region.buffer)
     _collect_copies(copies, uses, _function_level(program.body))
@@ -93,15 +99,15 @@ def _collect_copies(copies: list[Op], uses: _Uses, function_level: set[Buffer]) 
              for region, other in (op.regions, reversed(op.regions))]  # fmt: skip
     for op, region, other in pairs:
         if _in_dram(other.buffer, uses) and not _in_dram(region.buffer, uses):
-            uses.chip.setdefault(region.buffer, _Use(op, "copied from or to DRAM"))
+            uses.chip.setdefault(region.buffer, _Use("copied from or to DRAM", op.loc, op.name))
     for op, region, other in pairs:
         undecided = region.buffer not in uses.chip and not _in_dram(region.buffer, uses)
         if not undecided or region.buffer.scope.on_chip:
             continue
         if region.buffer in function_level and other.buffer in uses.chip:
-            uses.dram[region.buffer] = _Use(op, "only copied from and to blocks")
+            uses.dram[region.buffer] = _Use("only copied from and to blocks", op.loc, op.name)
         else:
-            uses.chip[region.buffer] = _Use(op, "copied on chip")
+            uses.chip[region.buffer] = _Use("copied on chip", op.loc, op.name)
 
 
 def _function_level(body: tuple[Stmt, ...]) -> set[Buffer]:
@@ -145,24 +151,23 @@ def _scope(buffer: Buffer, uses: _Uses) -> Scope:
 
 
 def _in_dram_error(buffer: Buffer, chip: _Use) -> KernelError:
-    op = chip.op
     hint = "load it into a block first; store the result"
-    if op.name == "load":
+    if chip.op == "load":
         hint = "T.tf.store writes to DRAM; T.tf.copy goes either way"
-    elif op.name == "store":
+    elif chip.op == "store":
         hint = "T.tf.load reads from DRAM; T.tf.copy goes either way"
     return KernelError(f"'{buffer.name}' is in DRAM and cannot be {chip.what}",
-                       loc=op.loc, notes=allocated(buffer), hint=hint)  # fmt: skip
+                       loc=chip.loc, notes=allocated(buffer), hint=hint)  # fmt: skip
 
 
 def _conflict(buffer: Buffer, dram: _Use, chip: _Use | None) -> KernelError:
     notes = allocated(buffer) + (_place(chip) if chip else ())
     where = f"and {chip.what}, on chip" if chip else f"but its scope is {buffer.scope.value!r}"
     return KernelError(
-        f"'{buffer.name}' is {dram.what}, in DRAM, {where}", loc=dram.op.loc, notes=notes,
+        f"'{buffer.name}' is {dram.what}, in DRAM, {where}", loc=dram.loc, notes=notes,
         hint="a buffer is a tensor in DRAM or a block on chip; use two",
     )  # fmt: skip
 
 
 def _place(use: _Use) -> tuple[str, ...]:
-    return (f"{use.what}: {use.op.loc}",) if use.op.loc else ()
+    return (f"{use.what}: {use.loc}",) if use.loc else ()
