@@ -59,13 +59,20 @@ def page(data: dict[str, Outcomes]) -> str:
 
 
 def _counts(data: dict[str, Outcomes]) -> list[tuple[str, ...]]:
+    """A row for each suite, and below the operators one for each of their families."""
     rows = []
     for suite, (title, _) in SUITES.items():
         families = data.get(suite, {})
-        outcomes = [found for family in families.values() for found in family.values()]
-        compiled = outcomes.count(COMPILES)
-        rows.append((title.lower(), str(compiled), str(len(outcomes) - compiled)))
+        every = [found for family in families.values() for found in family.values()]
+        rows.append(_count(f"**{title}**", every))
+        if suite == "operators":
+            rows += [_count(family, list(found.values())) for family, found in families.items()]
     return rows
+
+
+def _count(name: str, found: list[str]) -> tuple[str, ...]:
+    compiled = found.count(COMPILES)
+    return name, str(compiled), str(len(found) - compiled)
 
 
 def _reasons(data: dict[str, Outcomes]) -> str:

@@ -11,10 +11,14 @@ from outcomes import compare, outcome, recorded_outcomes
 CASES = [(family, name) for family, cases in FAMILIES.items() for name in cases]
 
 
-def found(family: str, name: str, sizes: Sizes, rng: np.random.Generator) -> str:
+LONGER = 4
+"""How many times the error of a small case a large one may have: its sums are longer."""
+
+
+def found(family: str, name: str, sizes: Sizes, rng: np.random.Generator, looser: float = 1) -> str:
     case = FAMILIES[family][name]
     kernel = case.kernel(sizes)
-    return outcome(kernel, kernel.inputs(rng), case.numpy, case.within)
+    return outcome(kernel, kernel.inputs(rng), case.numpy, case.within * looser)
 
 
 @pytest.mark.parametrize(("family", "name"), CASES, ids=[name for _, name in CASES])
@@ -25,7 +29,8 @@ def test_an_operator(family, name, request, rng):
 @pytest.mark.sweep
 @pytest.mark.parametrize(("family", "name"), CASES, ids=[name for _, name in CASES])
 def test_a_large_operator(family, name, request, rng):
-    compare(request, "operators", family, name, found(family, name, LARGE, rng), reasons=False)
+    large = found(family, name, LARGE, rng, LONGER)
+    compare(request, "operators", family, name, large, reasons=False)
 
 
 def test_names_are_unique():
