@@ -33,9 +33,9 @@ SUITES = {
 
 INTRODUCTION = """# Operators
 
-What the compute level takes. Everything listed as compiled is run in both engines at every test run
-and compared, element by element, with TVM's LLVM back end and NumPy; what is refused is an error
-with its place, this reason, and a hint.
+What the compute level takes. Whatever compiles is run in both engines at every test run and
+compared, element by element, with TVM's LLVM back end (operators) or NumPy (contractions, and many
+operators too); what is refused is an error with its place, this reason, and a hint.
 
 Generated from `tests/operators.json`, which `pytest tests/test_operators.py
 tests/test_contractions.py --update-operators` records; a test fails where either is out of date.

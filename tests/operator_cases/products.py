@@ -112,6 +112,14 @@ PRODUCTS = {
             lambda o: relax.op.einsum([o(o.b, o.m, o.k), o(o.k, o.n)], "bik,kj->bij"),
             np.matmul,
         ),
+        two_layers=Case(
+            lambda o: relax.op.matmul(
+                relax.op.nn.relu(relax.op.add(relax.op.matmul(o(o.m, o.k), o(o.k, o.n)), o(o.n))),
+                o(o.n, o.c),
+            ),
+            lambda x, w, b, v: np.maximum(x @ w + b, 0) @ v,
+            within=4,
+        ),
         attention=Case(
             lambda o: relax.op.nn.attention(o(o.b, 7, 2, 5), o(o.b, 9, 2, 5), o(o.b, 9, 2, 3)),
             _attention,
