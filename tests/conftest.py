@@ -22,6 +22,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--seed", type=int, default=0, help="seed of the random data; each test derives its own"
     )
+    parser.addoption(
+        "--update-operators", action="store_true",
+        help="record what compiles and why the rest is refused, and write doc/operators.md",
+    )  # fmt: skip
 
 
 ON_DEMAND = {
@@ -54,6 +58,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if terminalreporter.config.getoption("--update-operators"):
+        _record_operators(terminalreporter)
+    _summarise_sanitizers(terminalreporter)
+
+
+def _record_operators(terminalreporter: pytest.TerminalReporter) -> None:
+    """Writes down the outcomes of all tests that came to one."""
+    from contractions import FAMILIES as CONTRACTIONS
+    from operator_cases import FAMILIES as OPERATORS
+    from outcomes import record
+
+    reports = terminalreporter.getreports("passed")
+    found = [value for report in reports for name, value in report.user_properties
+             if name == "operators" and report.when == "call"]  # fmt: skip
+    record(found, {"operators": OPERATORS, "contractions": CONTRACTIONS})
+    terminalreporter.write_line(f"{len(found)} outcomes recorded")
+
+
+def _summarise_sanitizers(terminalreporter: pytest.TerminalReporter) -> None:
     """How many runs each sanitizer build has stood, and of what."""
     runs: dict[str, Counter[str]] = defaultdict(Counter)
     # Where teardowns are that went well.
