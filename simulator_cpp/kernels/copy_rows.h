@@ -4,6 +4,7 @@
 // where need be: no row takes a loop or a branch of its own, whatever its length.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstring>
@@ -26,7 +27,7 @@ struct Rows {
 // (N - 1) * W < bytes <= N * W, and bytes is W where N is 1.
 template <int W, int N>
 void copy_by_chunks(std::byte* dst, Spacing to, const std::byte* src, Spacing from, Rows what) {
-  using Chunk = RawVector < W<8 ? W : 8, W>;
+  using Chunk = RawVector<std::min(W, 8), W>;
   const std::ptrdiff_t last = what.bytes - W;
   const auto at = [&](int n) { return n == N - 1 && N > 1 ? last : std::ptrdiff_t{n} * W; };
   for (int i = 0; i < what.rows; ++i, dst += to.row, src += from.row) {
@@ -70,6 +71,9 @@ CopyRows copy_for(int bytes) {
 template <class V>
 void copy_rows(void* dst, Spacing to, const void* src, Spacing from, Rows what) {
   if (what.bytes == 0) return;
+  if (what.pieces == 1 && to.row == what.bytes && from.row == what.bytes) {  // without gaps
+    what = {1, 1, what.rows * what.bytes};
+  }
   copy_for<kVectorBytes<V>>(what.bytes)(static_cast<std::byte*>(dst), to,
                                         static_cast<const std::byte*>(src), from, what);
 }

@@ -2,7 +2,7 @@
 //
 // The box is cut into rectangles spanned by its innermost row and innermost column dimension. Of
 // a rectangle the part inside the tensor is again a rectangle; it is moved by rows, by transposed
-// squares, or one by one, whichever its strides allow.
+// squares, or element by element, whichever its strides allow.
 #pragma once
 
 #include <array>
@@ -89,68 +89,73 @@ class Mover {
   void move(int r, int c, int height, int width, T* tensor) {
     const std::ptrdiff_t row = plan_.row.stride;
     const std::ptrdiff_t col = plan_.col.stride;
-    if (col == 1 || width == 1) return move_rows(r, c, height, width, tensor);
-    const bool transposed = height > 1 && magnitude(row) < magnitude(col);
-    for_each_piece(r, c, height, width, [&](T* sram, int i, int j, int rows, int cols) {
-      T* at = tensor + i * row + j * col;
-      if (!transposed) {
-        move_strided(sram, sram_.rows.stride, at, row, col, rows, cols);
-      } else if (row == 1) {
-        move_transposed(sram, sram_.rows.stride, at, rows, cols);
-      } else {
-        move_transposed_and_strided(sram, at, rows, cols);
-      }
-    });
+    if (col == 1 || width == 1) {
+      for_each_band(r, c, height, width, tensor,
+                    [&](T* sram, T* at, const Pieces& what) { copy_pieces(sram, at, what); });
+    } else if (height == 1 || magnitude(row) >= magnitude(col)) {
+      for_each_band(r, c, height, width, tensor,
+                    [&](T* sram, T* at, const Pieces& what) { move_strided(sram, at, col, what); });
+    } else {
+      for_each_piece(r, c, height, width, [&](T* sram, int i, int j, int rows, int cols) {
+        T* at = tensor + i * row + j * col;
+        if (row == 1) {
+          move_transposed(sram, at, rows, cols);
+        } else {
+          move_transposed_and_strided(sram, at, rows, cols);
+        }
+      });
+    }
   }
 
   static std::ptrdiff_t magnitude(std::ptrdiff_t stride) { return stride < 0 ? -stride : stride; }
 
-  // Elements of a row are adjacent in the tensor: a row at a time goes to all tiles it is in.
-  void move_rows(int r, int c, int height, int width, T* tensor) const {
-    const int head = min_of(width, sram_.cols.run(c, c + width));
-    const int edge = sram_.cols.uniform() ? 1 : sram_.cols.tile;
+  // body(where it is in SRAM, where in the tensor, what) for bands of rows that are evenly spaced
+  // in SRAM: the parts of them in whole tiles at once, so that a row of the tensor is done with at
+  // once, and the parts before and behind.
+  template <class Body>
+  void for_each_band(int r, int c, int height, int width, T* tensor, Body body) const {
+    const int head = sram_.cols.run(c, c + width);
+    const int edge = sram_.cols.uniform() ? width : sram_.cols.tile;
+    const int whole = head < edge ? head : 0;  // where whole tiles begin
+    const int tiles = (width - whole) / edge;
+    const int tail = whole + tiles * edge;
     for (int i = 0, rows = 0; i < height; i += rows) {
       rows = sram_.rows.run(r + i, r + height);
-      T* at = tensor + i * plan_.row.stride;
-      const bool starts_inside = head < edge;
-      int j = 0;
-      if (starts_inside || head == width) {
-        copy_pieces(sram_.at(r + i, c), at, rows, 1, head);
-        j = head;
-      }
-      const int tiles = (width - j) / edge;
-      if (tiles > 0) copy_pieces(sram_.at(r + i, c + j), at + j, rows, tiles, edge);
-      j += tiles * edge;
-      if (j < width) copy_pieces(sram_.at(r + i, c + j), at + j, rows, 1, width - j);
+      const auto part = [&](int j, int pieces, int cols) {
+        body(sram_.at(r + i, c + j), tensor + i * plan_.row.stride + j * plan_.col.stride,
+             Pieces{rows, pieces, cols, sram_.rows.stride, sram_.cols.tile_step, plan_.row.stride});
+      };
+      if (whole > 0) part(0, 1, whole);
+      if (tiles > 0) part(whole, tiles, edge);
+      if (tail < width) part(tail, 1, width - tail);
     }
   }
 
-  void copy_pieces(T* sram, T* tensor, int rows, int pieces, int elements) const {
+  static void copy_pieces(T* sram, T* tensor, const Pieces& what) {
     constexpr std::ptrdiff_t kItem = sizeof(T);
-    const Spacing in_sram{sram_.rows.stride * kItem, sram_.cols.tile_step * kItem};
-    const Spacing in_tensor{plan_.row.stride * kItem, elements * kItem};
-    const Rows what{rows, pieces, elements * static_cast<int>(kItem)};
+    const Spacing in_sram{what.row * kItem, what.piece * kItem};
+    const Spacing in_tensor{what.strided_row * kItem, what.cols * kItem};
+    const Rows rows{what.rows, what.pieces, what.cols * static_cast<int>(kItem)};
     if (kStore) {
-      copy_rows<V>(tensor, in_tensor, sram, in_sram, what);
+      copy_rows<V>(tensor, in_tensor, sram, in_sram, rows);
     } else {
-      copy_rows<V>(sram, in_sram, tensor, in_tensor, what);
+      copy_rows<V>(sram, in_sram, tensor, in_tensor, rows);
     }
   }
 
-  void move_transposed(T* sram, std::ptrdiff_t sram_stride, T* tensor, int rows, int cols) const {
+  static void move_strided(T* sram, T* tensor, std::ptrdiff_t step, const Pieces& what) {
     if (kStore) {
-      transpose_elements<V>(sram, sram_stride, tensor, plan_.col.stride, rows, cols);
+      scatter_pieces<V>(sram, tensor, step, what);
     } else {
-      transpose_elements<V>(tensor, plan_.col.stride, sram, sram_stride, cols, rows);
+      gather_pieces<V>(sram, tensor, step, what);
     }
   }
 
-  static void move_strided(T* sram, std::ptrdiff_t sram_row, T* tensor, std::ptrdiff_t row,
-                           std::ptrdiff_t step, int rows, int cols) {
+  void move_transposed(T* sram, T* tensor, int rows, int cols) const {
     if (kStore) {
-      scatter_rows<V>(sram, sram_row, tensor, row, step, rows, cols);
+      transpose_elements<V>(sram, sram_.rows.stride, tensor, plan_.col.stride, rows, cols);
     } else {
-      gather_rows<V>(sram, sram_row, tensor, row, step, rows, cols);
+      transpose_elements<V>(tensor, plan_.col.stride, sram, sram_.rows.stride, cols, rows);
     }
   }
 
@@ -164,15 +169,11 @@ class Mover {
       const int height = min_of(kSide, rows - i);
       for (int j = 0; j < cols; j += kSide) {
         const int width = min_of(kSide, cols - j);
-        T* from = sram + i * sram_.rows.stride + j;
-        T* at = tensor + i * row + j * col;
-        if (kStore) {
-          transpose_elements<V>(from, sram_.rows.stride, square, kSide, height, width);
-        }
-        move_strided(square, kSide, at, col, row, width, height);
-        if (!kStore) {
-          transpose_elements<V>(square, kSide, from, sram_.rows.stride, width, height);
-        }
+        T* block = sram + i * sram_.rows.stride + j;
+        if (kStore) transpose_elements<V>(block, sram_.rows.stride, square, kSide, height, width);
+        move_strided(square, tensor + i * row + j * col, row,
+                     Pieces{width, 1, height, kSide, 0, col});
+        if (!kStore) transpose_elements<V>(square, kSide, block, sram_.rows.stride, width, height);
       }
     }
   }

@@ -60,56 +60,90 @@ struct Strided : RawVector<kItem, W> {
   }
 };
 
-// dst[j] = src[K * j] in every row, by vectors of W bytes. The last of a row ends where the row
-// does, over the one before it where need be.
-template <int K, int W, class T>
-void gather_by_vectors(T* dst, std::ptrdiff_t dst_row, const T* src, std::ptrdiff_t src_row,
-                       int rows, int cols) {
-  using Vector = Strided<sizeof(T), W>;
-  constexpr int kCount = Vector::kCount;
-  for (int i = 0; i < rows; ++i, dst += dst_row, src += src_row) {
-    for (int j = 0; j < cols; j += kCount) {
-      const int at = min_of(j, cols - kCount);
-      Vector::store(dst + at, Vector::template gather<K>(
-                                  reinterpret_cast<const typename Vector::Element*>(src + K * at)));
+// Rows of `pieces` pieces of `cols` elements each; distances in elements.
+struct Pieces {
+  int rows, pieces, cols;
+  std::ptrdiff_t row, piece;   // from one to the next on the side without gaps
+  std::ptrdiff_t strided_row;  // on the other; its pieces follow each other
+};
+
+// body(without gaps, strided) for every piece, row by row.
+template <class A, class B, class Body>
+inline void for_pieces(A* dense, B* strided, std::ptrdiff_t step, const Pieces& what, Body body) {
+  for (int i = 0; i < what.rows; ++i, dense += what.row, strided += what.strided_row) {
+    for (int p = 0; p < what.pieces; ++p) {
+      body(dense + p * what.piece, strided + p * step * what.cols);
     }
   }
 }
 
+// dst[j] = src[K * j] by vectors of W bytes. The last of a piece ends where the piece does, over
+// the one before it where need be.
 template <int K, int W, class T>
-bool gather_by_widest(T* dst, std::ptrdiff_t dst_row, const T* src, std::ptrdiff_t src_row,
-                      int rows, int cols) {
+void gather_by_vectors(T* dst, const T* src, const Pieces& what) {
+  using Vector = Strided<sizeof(T), W>;
+  constexpr int kCount = Vector::kCount;
+  for_pieces(dst, src, K, what, [cols = what.cols](T* to, const T* from) {
+    for (int j = 0; j < cols; j += kCount) {
+      const int at = min_of(j, cols - kCount);
+      const auto* first = reinterpret_cast<const typename Vector::Element*>(from + K * at);
+      Vector::store(to + at, Vector::template gather<K>(first));
+    }
+  });
+}
+
+template <int K, int W, class T>
+bool gather_by_widest(T* dst, const T* src, const Pieces& what) {
   if constexpr (W < 16) {
     return false;
   } else {
-    if (cols * static_cast<int>(sizeof(T)) < W) {
-      return gather_by_widest<K, W / 2>(dst, dst_row, src, src_row, rows, cols);
+    if (what.cols * static_cast<int>(sizeof(T)) < W) {
+      return gather_by_widest<K, W / 2>(dst, src, what);
     }
-    gather_by_vectors<K, W>(dst, dst_row, src, src_row, rows, cols);
+    gather_by_vectors<K, W>(dst, src, what);
     return true;
   }
 }
 
-// dst[j] = src[step * j] in every row.
+// dst[j] = src[step * j] in every piece.
 template <class V, class T>
-void gather_rows(T* dst, std::ptrdiff_t dst_row, const T* src, std::ptrdiff_t src_row,
-                 std::ptrdiff_t step, int rows, int cols) {
-  if (step == 2 && gather_by_widest<2, kVectorBytes<V>>(dst, dst_row, src, src_row, rows, cols))
-    return;
-  if (step == 4 && gather_by_widest<4, kVectorBytes<V>>(dst, dst_row, src, src_row, rows, cols))
-    return;
-  for (int i = 0; i < rows; ++i, dst += dst_row, src += src_row) {
-    for (int j = 0; j < cols; ++j) dst[j] = src[j * step];
-  }
+void gather_pieces(T* dst, const T* src, std::ptrdiff_t step, const Pieces& what) {
+  if (step == 2 && gather_by_widest<2, kVectorBytes<V>>(dst, src, what)) return;
+  if (step == 4 && gather_by_widest<4, kVectorBytes<V>>(dst, src, what)) return;
+  for_pieces(dst, src, step, what, [step, cols = what.cols](T* to, const T* from) {
+    for (int j = 0; j < cols; ++j) to[j] = from[j * step];
+  });
 }
 
-// dst[step * j] = src[j] in every row; nothing between them is written.
-template <class V, class T>
-void scatter_rows(const T* src, std::ptrdiff_t src_row, T* dst, std::ptrdiff_t dst_row,
-                  std::ptrdiff_t step, int rows, int cols) {
-  for (int i = 0; i < rows; ++i, dst += dst_row, src += src_row) {
-    for (int j = 0; j < cols; ++j) dst[j * step] = src[j];
+// dst[K * j] = src[j], where a level stores chosen elements of a vector.
+template <class V, int K, class T>
+bool scatter_by_masks(T* src, T* dst, const Pieces& what) {
+  if constexpr (requires(typename V::I v) { V::store_some(dst, v, 0); } && K * sizeof(T) <= 8) {
+    constexpr int kBytes = sizeof(typename V::I);
+    using Narrow = RawVector<sizeof(T), kBytes / K>;
+    using Wide = RawVector<K * sizeof(T), kBytes>;
+    constexpr std::uint64_t kEvery = K == 2 ? 0x5555555555555555 : 0x1111111111111111;
+    if (what.cols < Narrow::kCount) return false;
+    for_pieces(src, dst, K, what, [cols = what.cols](T* from, T* to) {
+      for (int j = 0; j < cols; j += Narrow::kCount) {
+        const int at = min_of(j, cols - Narrow::kCount);
+        const auto wide = __builtin_convertvector(Narrow::load(from + at), typename Wide::Type);
+        V::store_some(to + K * at, (typename V::I)wide, kEvery);
+      }
+    });
+    return true;
   }
+  return false;
+}
+
+// dst[step * j] = src[j] in every piece; nothing between them is written.
+template <class V, class T>
+void scatter_pieces(T* src, T* dst, std::ptrdiff_t step, const Pieces& what) {
+  if (step == 2 && scatter_by_masks<V, 2>(src, dst, what)) return;
+  if (step == 4 && scatter_by_masks<V, 4>(src, dst, what)) return;
+  for_pieces(src, dst, step, what, [step, cols = what.cols](T* from, T* to) {
+    for (int j = 0; j < cols; ++j) to[j * step] = from[j];
+  });
 }
 
 }  // namespace
