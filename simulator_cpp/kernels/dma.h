@@ -96,14 +96,18 @@ class Mover {
       for_each_band(r, c, height, width, tensor,
                     [&](T* sram, T* at, const Pieces& what) { move_strided(sram, at, col, what); });
     } else {
-      for_each_piece(r, c, height, width, [&](T* sram, int i, int j, int rows, int cols) {
-        T* at = tensor + i * row + j * col;
-        if (row == 1) {
-          move_transposed(sram, at, rows, cols);
-        } else {
-          move_transposed_and_strided(sram, at, rows, cols);
-        }
-      });
+      // Along the rows of the tensor: the lines and pages of few of them are in use at a time.
+      for (int j = 0, cols = 0; j < width; j += cols) {
+        cols = sram_.cols.run(c + j, c + width);
+        for_each_piece(r, c + j, height, cols, [&](T* sram, int i, int, int rows, int) {
+          T* at = tensor + i * row + j * col;
+          if (row == 1) {
+            move_transposed(sram, at, rows, cols);
+          } else {
+            move_transposed_and_strided(sram, at, rows, cols);
+          }
+        });
+      }
     }
   }
 
