@@ -92,6 +92,7 @@ class Mover {
     if (col == 1 || width == 1) {
       for_each_band(r, c, height, width, tensor,
                     [&](T* sram, T* at, const Pieces& what) { copy_pieces(sram, at, what); });
+      if (!kStore) prefetch_next(tensor, height, width);
     } else if (height == 1 || magnitude(row) >= magnitude(col)) {
       for_each_band(r, c, height, width, tensor,
                     [&](T* sram, T* at, const Pieces& what) { move_strided(sram, at, col, what); });
@@ -108,6 +109,16 @@ class Mover {
           }
         });
       }
+    }
+  }
+
+  // The box to the right is mostly what is loaded next, and the processor does not see that where
+  // rows are short and far apart. A prefetch of what is not there has no effect.
+  void prefetch_next(const T* tensor, int height, int width) const {
+    constexpr int kLine = 64 / sizeof(T);
+    if (width > 4 * kLine || magnitude(plan_.row.stride) <= 4 * kLine) return;
+    for (int i = 0; i < height; ++i, tensor += plan_.row.stride) {
+      for (int j = width; j < 2 * width; j += kLine) __builtin_prefetch(tensor + j, 0, 3);
     }
   }
 
