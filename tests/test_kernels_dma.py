@@ -79,8 +79,10 @@ class Box:
     def stored(self, matrix: np.ndarray) -> np.ndarray:
         values = self.tensor.values
         flat = matrix.ravel()
-        for i in np.flatnonzero(self.inside):  # row-major: the last one wins
-            values[tuple(self.place[:, i])] = flat[i]
+        inside = np.flatnonzero(self.inside)
+        at = np.ravel_multi_index(tuple(self.place[:, inside]), self.tensor.shape)
+        last = inside.size - 1 - np.unique(at[::-1], return_index=True)[1]
+        values.ravel()[at[last]] = flat[inside[last]]  # row-major: the last one wins
         return values
 
 
@@ -148,6 +150,49 @@ def test_matrix_of_other_elements(
     tensor = contiguous(83, 2091, gap=5, dtype=dtype)
     for coords in ((0, 0), (-3, 40), (60, -9), (30, 85), (-200, 0), (83, 91), (17, 23)):
         check(level, tensor, coords, box(rows, cols), tile)
+
+
+LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 31, 32, 33, 47, 63, 65, 97, 129, 260, 530]
+"""Of rows: every way to cut one into vectors, and rows of several tiles."""
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("dtype", list(NUMPY))
+def test_rows_of_every_length(level: str, tile: int, dtype: str) -> None:
+    for cols in LENGTHS:
+        tensor = contiguous(5, cols + 3, gap=1, dtype=dtype)
+        for coords in ((0, 3), (2, 0), (-1, 1), (3, -2), (1, 6)):
+            check(level, tensor, coords, plain(4, cols), tile)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("tile", [8, 32])
+@pytest.mark.parametrize("dtype", list(NUMPY))
+def test_transposed_boxes_of_every_length(level: str, tile: int, dtype: str) -> None:
+    """Narrower than a square of registers, one, several, and some more; cut at each side."""
+    for rows, cols in [(1, 40), (3, 33), (33, 3), (4, 8), (8, 16), (15, 17), (16, 32), (17, 5),
+                       (31, 64), (33, 31), (40, 16), (64, 65)]:  # fmt: skip
+        tensor = contiguous(cols + 2, rows + 3, gap=2, dtype=dtype)
+        for coords in ((2, 3), (0, 0), (-3, 1), (4, -2), (5, 6)):
+            check(level, tensor, coords, transposed(rows, cols), tile)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", list(NUMPY))
+@pytest.mark.parametrize("step", [-4, -2, -1, 2, 3, 4, 5])
+def test_every_so_many_elements(level: str, dtype: str, step: int) -> None:
+    """Rows, and columns, of which the last element needed is the tensor's last or first."""
+    for cols in (2, 5, 8, 15, 16, 17, 31, 33, 64, 70):
+        reach = abs(step) * (cols - 1)
+        tensor = contiguous(4, reach + 1, gap=1, dtype=dtype)
+        begin = 0 if step > 0 else reach
+        dims: list[Dim] = [(3, 0, 1, False), (cols, 1, step, True)]
+        turned: list[Dim] = [(cols, 1, step, False), (3, 0, 1, True)]
+        for coords in ((1, begin), (0, begin + 1), (-1, begin - 3)):
+            for tile in (8, 32, 64):
+                check(level, tensor, coords, dims, tile)
+            check(level, tensor, coords, turned, 32)
 
 
 @pytest.mark.parametrize("level", LEVELS)

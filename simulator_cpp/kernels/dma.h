@@ -2,140 +2,21 @@
 //
 // The box is cut into rectangles spanned by its innermost row and innermost column dimension. Of
 // a rectangle the part inside the tensor is again a rectangle; it is moved by rows, by transposed
-// squares, or one by one, whichever its strides allow.
+// squares, or element by element, whichever its strides allow.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <type_traits>
-#include <utility>
 
-#include "kernels/elementwise.h"
+#include "kernels/copy_rows.h"
+#include "kernels/dma_plan.h"
+#include "kernels/strided.h"
 #include "kernels/transpose_narrow.h"
 #include "kernels/view.h"
 
 namespace tileflow {
 namespace {
-
-// One side of a rectangle, or a dimension walked around it.
-struct Way {
-  int extent = 1;
-  int dim = kBroadcast;
-  std::int64_t step = 0;    // of the coordinate
-  std::int64_t stride = 0;  // of the tensor's memory, in elements
-  int rows = 0, cols = 0;   // an index further in SRAM
-};
-
-struct Range {
-  int begin, end;
-};
-
-// The indices 0 .. extent for which 0 <= start + step * index < size.
-inline Range inside(std::int64_t start, std::int64_t step, int extent, std::int64_t size) {
-  const auto up = [](std::int64_t a, std::int64_t b) { return a <= 0 ? 0 : (a - 1) / b + 1; };
-  std::int64_t begin = 0;
-  std::int64_t end = extent;
-  if (step == 0) {
-    if (start < 0 || start >= size) end = 0;
-  } else if (step > 0) {
-    begin = start < 0 ? up(-start, step) : 0;
-    end = start < size ? up(size - start, step) : 0;
-  } else {
-    begin = start >= size ? up(start - size + 1, -step) : 0;
-    end = start >= 0 ? start / -step + 1 : 0;
-  }
-  if (end > extent) end = extent;
-  if (begin >= end) return {0, 0};
-  return {static_cast<int>(begin), static_cast<int>(end)};
-}
-
-// How the box is walked.
-struct Plan {
-  std::array<Way, kMaxRank> outer;
-  int outer_count = 0;
-  Way row, col;
-  int rows = 1, cols = 1;  // of the matrix in SRAM
-
-  Plan(const DmaArgs& args, bool is_store) {
-    std::array<Way, kMaxRank> ways;
-    int count = 0;
-    for (std::size_t i = args.box.size(); i-- > 0;) {  // least significant first
-      const BoxDim& dim = args.box[i];
-      Way way;
-      way.extent = static_cast<int>(dim.extent);
-      way.dim = dim.tensor_dim;
-      if (dim.tensor_dim != kBroadcast) {
-        way.step = dim.step;
-        way.stride = wrapping_product(dim.step, args.strides[dim.tensor_dim]);
-      }
-      (dim.column ? way.cols : way.rows) = dim.column ? cols : rows;
-      (dim.column ? cols : rows) *= way.extent;
-      if (way.extent != 1) ways[count++] = way;
-    }
-    if (args.pitch == 0 && cols == 1) {  // a contiguous column is a row
-      for (int i = 0; i < count; ++i) ways[i].cols = std::exchange(ways[i].rows, 0);
-      std::swap(rows, cols);
-    }
-    choose(ways, count, is_store);
-  }
-
-  static std::int64_t wrapping_product(std::int64_t a, std::int64_t b) {
-    return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b));
-  }
-
- private:
-  // Picks the sides of the rectangle: a row way and a column way that move along different
-  // dimensions. Where a store might write a place twice, the last in row-major order has to win:
-  // its rectangles are single rows.
-  void choose(const std::array<Way, kMaxRank>& ways, int count, bool is_store) {
-    int row_at = -1;
-    int col_at = -1;
-    for (int i = count; i-- > 0;) (ways[i].cols != 0 ? col_at : row_at) = i;
-    if (is_store && writes_twice(ways, count)) {
-      row_at = -1;
-    } else if (row_at >= 0 && col_at >= 0 && ways[row_at].dim == ways[col_at].dim) {
-      (ways[row_at].extent < ways[col_at].extent ? row_at : col_at) = -1;
-    }
-    if (row_at >= 0) row = ways[row_at];
-    if (col_at >= 0) col = ways[col_at];
-    for (const bool along_cols : {false, true}) {
-      for (int i = count; i-- > 0;) {
-        if (i == row_at || i == col_at || (ways[i].cols != 0) != along_cols) continue;
-        outer[outer_count++] = ways[i];
-      }
-    }
-  }
-
-  static bool writes_twice(const std::array<Way, kMaxRank>& ways, int count) {
-    unsigned seen = 0;
-    for (int i = 0; i < count; ++i) {
-      const unsigned bit = 1U << (ways[i].dim + 1);
-      if (ways[i].step == 0 || (seen & bit) != 0) return true;
-      seen |= bit;
-    }
-    return false;
-  }
-};
-
-// Less than a call of memcpy takes, for short rows.
-inline void copy_bytes(void* to, const void* from, std::size_t count) {
-  auto* dst = static_cast<std::byte*>(to);
-  const auto* src = static_cast<const std::byte*>(from);
-  const auto some = [&]<std::size_t N>(std::integral_constant<std::size_t, N>) {
-    std::memcpy(dst, src, N);
-    dst += N;
-    src += N;
-  };
-  for (; count >= 64; count -= 64) some(std::integral_constant<std::size_t, 64>());
-  if (count & 32) some(std::integral_constant<std::size_t, 32>());
-  if (count & 16) some(std::integral_constant<std::size_t, 16>());
-  if (count & 8) some(std::integral_constant<std::size_t, 8>());
-  if (count & 4) some(std::integral_constant<std::size_t, 4>());
-  if (count & 2) some(std::integral_constant<std::size_t, 2>());
-  if (count & 1) some(std::integral_constant<std::size_t, 1>());
-}
 
 template <class V, class T, bool kStore>
 class Mover {
@@ -209,43 +90,79 @@ class Mover {
     const std::ptrdiff_t row = plan_.row.stride;
     const std::ptrdiff_t col = plan_.col.stride;
     if (col == 1 || width == 1) {
-      for_each_piece(r, c, height, width, [&](T* sram, int i, int j, int rows, int cols) {
-        move_rows(sram, tensor + i * row + j * col, rows, cols);
-      });
-    } else if (row == 1 && height > 1) {
-      for_each_piece(r, c, height, width, [&](T* sram, int i, int j, int rows, int cols) {
-        move_transposed(sram, tensor + i * row + j * col, rows, cols);
-      });
+      for_each_band(r, c, height, width, tensor,
+                    [&](T* sram, T* at, const Pieces& what) { copy_pieces(sram, at, what); });
+      if (!kStore) prefetch_next(tensor, height, width);
+    } else if (height == 1 || magnitude(row) >= magnitude(col)) {
+      for_each_band(r, c, height, width, tensor,
+                    [&](T* sram, T* at, const Pieces& what) { move_strided(sram, at, col, what); });
     } else {
-      for_each_piece(r, c, height, width, [&](T* sram, int i, int j, int rows, int cols) {
-        move_strided(sram, tensor + i * row + j * col, rows, cols);
-      });
+      // Along the rows of the tensor: the lines and pages of few of them are in use at a time.
+      for (int j = 0, cols = 0; j < width; j += cols) {
+        cols = sram_.cols.run(c + j, c + width);
+        for_each_piece(r, c + j, height, cols, [&](T* sram, int i, int, int rows, int) {
+          T* at = tensor + i * row + j * col;
+          if (row == 1) {
+            move_transposed(sram, at, rows, cols);
+          } else {
+            move_transposed_and_strided(sram, at, rows, cols);
+          }
+        });
+      }
     }
   }
 
-  void move_rows(T* sram, T* tensor, int rows, int cols) const {
-    if (cols == 1) return move_strided(sram, tensor, rows, cols);
-    for (int i = 0; i < rows; ++i, sram += sram_.rows.stride, tensor += plan_.row.stride) {
-      copy(kStore ? tensor : sram, kStore ? sram : tensor, cols);
-      if (!kStore) prefetch(tensor + cols, cols);
-    }
-  }
-
-  // The box to the right is mostly what is loaded next, and the processor does not see that: rows
-  // of a box are short, and a page apart. A prefetch of what is not there has no effect.
-  static void prefetch(const T* next, int count) {
+  // The box to the right is mostly what is loaded next, and the processor does not see that where
+  // rows are short and far apart. A prefetch of what is not there has no effect.
+  void prefetch_next(const T* tensor, int height, int width) const {
     constexpr int kLine = 64 / sizeof(T);
-    for (int j = 0; j < count; j += kLine) __builtin_prefetch(next + j, 0, 2);
+    if (width > 4 * kLine || magnitude(plan_.row.stride) <= 4 * kLine) return;
+    for (int i = 0; i < height; ++i, tensor += plan_.row.stride) {
+      for (int j = width; j < 2 * width; j += kLine) __builtin_prefetch(tensor + j, 0, 3);
+    }
   }
 
-  static void copy(T* dst, const T* src, int count) {
-    constexpr int kLong = 1024 / sizeof(T);
-    if (count >= kLong) {
-      std::memcpy(dst, src, sizeof(T) * static_cast<std::size_t>(count));
-    } else if constexpr (std::is_same_v<T, float>) {
-      for_each_vector<V>(dst, count, [&](auto load) { return load(src); });
+  static std::ptrdiff_t magnitude(std::ptrdiff_t stride) { return stride < 0 ? -stride : stride; }
+
+  // body(where it is in SRAM, where in the tensor, what) for bands of rows that are evenly spaced
+  // in SRAM: the parts of them in whole tiles at once, so that a row of the tensor is done with at
+  // once, and the parts before and behind.
+  template <class Body>
+  void for_each_band(int r, int c, int height, int width, T* tensor, Body body) const {
+    const int head = sram_.cols.run(c, c + width);
+    const int edge = sram_.cols.uniform() ? width : sram_.cols.tile;
+    const int whole = head < edge ? head : 0;  // where whole tiles begin
+    const int tiles = (width - whole) / edge;
+    const int tail = whole + tiles * edge;
+    for (int i = 0, rows = 0; i < height; i += rows) {
+      rows = sram_.rows.run(r + i, r + height);
+      const auto part = [&](int j, int pieces, int cols) {
+        body(sram_.at(r + i, c + j), tensor + i * plan_.row.stride + j * plan_.col.stride,
+             Pieces{rows, pieces, cols, sram_.rows.stride, sram_.cols.tile_step, plan_.row.stride});
+      };
+      if (whole > 0) part(0, 1, whole);
+      if (tiles > 0) part(whole, tiles, edge);
+      if (tail < width) part(tail, 1, width - tail);
+    }
+  }
+
+  static void copy_pieces(T* sram, T* tensor, const Pieces& what) {
+    constexpr std::ptrdiff_t kItem = sizeof(T);
+    const Spacing in_sram{what.row * kItem, what.piece * kItem};
+    const Spacing in_tensor{what.strided_row * kItem, what.cols * kItem};
+    const Rows rows{what.rows, what.pieces, what.cols * static_cast<int>(kItem)};
+    if (kStore) {
+      copy_rows<V>(tensor, in_tensor, sram, in_sram, rows);
     } else {
-      copy_bytes(dst, src, sizeof(T) * static_cast<std::size_t>(count));
+      copy_rows<V>(sram, in_sram, tensor, in_tensor, rows);
+    }
+  }
+
+  static void move_strided(T* sram, T* tensor, std::ptrdiff_t step, const Pieces& what) {
+    if (kStore) {
+      scatter_pieces<V>(sram, tensor, step, what);
+    } else {
+      gather_pieces<V>(sram, tensor, step, what);
     }
   }
 
@@ -257,15 +174,21 @@ class Mover {
     }
   }
 
-  void move_strided(T* sram, T* tensor, int rows, int cols) const {
-    const std::ptrdiff_t step = plan_.col.stride;
-    for (int i = 0; i < rows; ++i, sram += sram_.rows.stride, tensor += plan_.row.stride) {
-      for (int j = 0; j < cols; ++j) {
-        if constexpr (kStore) {
-          tensor[j * step] = sram[j];
-        } else {
-          sram[j] = tensor[j * step];
-        }
+  // Through a square without gaps.
+  void move_transposed_and_strided(T* sram, T* tensor, int rows, int cols) const {
+    constexpr int kSide = 32;
+    const std::ptrdiff_t row = plan_.row.stride;
+    const std::ptrdiff_t col = plan_.col.stride;
+    T square[kSide * kSide];
+    for (int i = 0; i < rows; i += kSide) {
+      const int height = min_of(kSide, rows - i);
+      for (int j = 0; j < cols; j += kSide) {
+        const int width = min_of(kSide, cols - j);
+        T* block = sram + i * sram_.rows.stride + j;
+        if (kStore) transpose_elements<V>(block, sram_.rows.stride, square, kSide, height, width);
+        move_strided(square, tensor + i * row + j * col, row,
+                     Pieces{width, 1, height, kSide, 0, col});
+        if (!kStore) transpose_elements<V>(square, kSide, block, sram_.rows.stride, width, height);
       }
     }
   }

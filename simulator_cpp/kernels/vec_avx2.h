@@ -112,11 +112,6 @@ struct Avx2 {
       return _mm256_permute_ps(a, D == 2 ? 0x4E : 0xB1);
     }
   }
-  // Lanes whose number has bit D set take b, the others a.
-  template <int D>
-  static F mix(F a, F b) {
-    return _mm256_blend_ps(a, b, D == 4 ? 0xF0 : D == 2 ? 0xCC : 0xAA);
-  }
 };
 
 }  // namespace

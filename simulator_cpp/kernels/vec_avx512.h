@@ -81,10 +81,18 @@ struct Avx512 {
       return _mm512_permute_ps(a, D == 2 ? 0x4E : 0xB1);
     }
   }
-  template <int D>
-  static F mix(F a, F b) {
-    constexpr Tail kTakeB = D == 8 ? 0xFF00 : D == 4 ? 0xF0F0 : D == 2 ? 0xCCCC : 0xAAAA;
-    return _mm512_mask_blend_ps(kTakeB, a, b);
+
+  // Elements of v whose bit in `which` is set, each to its place behind p; no other is touched.
+  static void store_some(std::int8_t* p, I v, std::uint64_t which) {
+    _mm512_mask_storeu_epi8(p, which, v);
+  }
+  static void store_some(std::uint16_t* p, I v, std::uint64_t which) {
+    _mm512_mask_storeu_epi16(p, static_cast<__mmask32>(which), v);
+  }
+  template <class T>
+  static void store_some(T* p, I v, std::uint64_t which) {
+    static_assert(sizeof(T) == 4);
+    _mm512_mask_storeu_epi32(p, static_cast<__mmask16>(which), v);
   }
 };
 

@@ -107,14 +107,6 @@ struct Pair {
       return {V::template swap<D>(a.lo), V::template swap<D>(a.hi)};
     }
   }
-  template <int D>
-  static F mix(F a, F b) {
-    if constexpr (D == kHalf) {
-      return {a.lo, b.hi};
-    } else {
-      return {V::template mix<D>(a.lo, b.lo), V::template mix<D>(a.hi, b.hi)};
-    }
-  }
 };
 
 }  // namespace
