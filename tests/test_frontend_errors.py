@@ -106,7 +106,7 @@ STATEMENTS = {
 }  # fmt: skip
 
 PRIMITIVES = {
-    "unknown": ("T.tf.gelu(t)", "T.tf has no 'gelu'; did you mean 'relu'", ""),
+    "unknown": ("T.tf.selu(t)", "T.tf has no 'selu'; did you mean", ""),
     "unknown_keyword": ("T.tf.load(t, A[0:32, 0:64], fil=1.0)", "no keyword 'fil'", ""),
     "missing_operand": ("T.tf.gemm(t)", "takes dst, lhs, rhs", ""),
     "load_from_nowhere": ("T.tf.load(t)", "takes dst, src", ""),
@@ -128,7 +128,6 @@ PRIMITIVES = {
     "tvm_unknown": ("T.tile.exp2(t, t)", "T.tile.exp2 has no counterpart", "T.tile.exp"),
     "tvm_alpha": ("T.tile.gemm(t, t, t, t, alpha=2.0)", "alpha=2, beta=0", "T.tf.mul"),
     "tvm_beta": ("T.tile.gemm(t, t, t, t, beta=0.5)", "beta=0.5", "accumulate"),
-    "tvm_silu": ("T.tile.silu(t, t)", "silu in place", "sigmoid"),
     "tvm_axes": ("T.tile.sum(V, t, (0, 1))", "axes .0, 1. of a block of rank 2", "one axis"),
     "tvm_fma": ("T.tile.fma(t, t, t, t)", "scale and bias are constants", "T.tf.mul"),
     "tvm_copy_shapes": ("T.tile.copy(t, A[0:16, 0:64])", "must cover identical regions", ""),
