@@ -222,7 +222,7 @@ def measure_binary(level: str, function: str, rounds: int) -> list[tuple]:
 
 def measure_reduce(level: str, function: str, rounds: int) -> list[tuple]:
     rng = np.random.default_rng(4)
-    src, dst = noise(rng, ROWS * COLS), noise(rng, max(ROWS, COLS))
+    src, dst = apart(noise(rng, ROWS * COLS), noise(rng, max(ROWS, COLS)))
     index = REDUCE_FUNCS.index(function)
     rows = []
     for along_cols in (True, False):
@@ -237,15 +237,20 @@ def measure_reduce(level: str, function: str, rounds: int) -> list[tuple]:
 
 
 def measure_fill(level: str, dtype: str, rounds: int) -> list[tuple]:
-    dst = np.empty(ROWS * COLS, DTYPES[dtype])
+    dst, other = apart(*(np.zeros(ROWS * COLS, DTYPES[dtype]) for _ in range(2)))
 
     def run(count: int) -> None:
         kernels.fill(level, (dst, COLS // TILE), ROWS, COLS, repeats=count, dtype=dtype)
 
-    other = np.empty_like(dst).view(np.uint8)
-    seconds = low_seconds({"it": run, "memset": each(lambda: other.fill(0))}, rounds)
+    zeros = other.view(np.uint8)
+
+    def vectors(count: int) -> None:
+        kernels.fill(level, (other, 0), 1, other.size, repeats=count, dtype=dtype)
+
+    peers = {"memset": each(lambda: zeros.fill(0)), "vectors": vectors}
+    seconds = low_seconds({"it": run, **peers}, rounds)
     rate = dst.nbytes / seconds["it"] / 1e9
-    ratio = seconds["memset"] / seconds["it"]
+    ratio = min(seconds["memset"], seconds["vectors"]) / seconds["it"]
     return [(f"{ROWS}x{COLS}", seconds["it"], rate, "GB/s", "memset", ratio)]
 
 
