@@ -18,6 +18,7 @@ constexpr int kLanes = 16;
 // A reduction by steps of Op, whose order matters: sums and products.
 template <class V, class Op>
 struct Ordered {
+  using Fold = Op;
   typename V::F value = V::splat(Op::kIdentity);
 
   void take(typename V::F x) { value = Op::template of<V>(value, x); }
@@ -26,6 +27,17 @@ struct Ordered {
     take(y);
   }
   typename V::F result() const { return value; }
+  typename V::F key() const { return value; }
+  static typename V::F of_key(typename V::F key) { return key; }
+};
+
+// Of integers in the bits of floats.
+template <bool kMax>
+struct ExtremeKey {
+  template <class V>
+  static typename V::F of(typename V::F a, typename V::F b) {
+    return V::from_bits(kMax ? V::max(V::bits(a), V::bits(b)) : V::min(V::bits(a), V::bits(b)));
+  }
 };
 
 // max or min, which come out the same in any order. What the processor's own max does not settle
@@ -34,6 +46,7 @@ struct Ordered {
 template <class V, class Op>
 struct Extreme {
   static constexpr bool kMax = std::is_same_v<Op, Max>;
+  using Fold = ExtremeKey<kMax>;
   typename V::F value = V::splat(Op::kIdentity);
   typename V::I signs = V::bits(value);
   typename V::M nan = V::unordered(value, value);
@@ -42,16 +55,24 @@ struct Extreme {
   void take(typename V::F x, typename V::F y) {
     nan = V::either(nan, V::unordered(x, y));
     if constexpr (kMax) {
-      value = V::max_or_second(V::max_or_second(value, x), y);
+      value = V::max_or_second(value, V::max_or_second(x, y));
       signs = V::bit_and(V::bit_and(signs, V::bits(x)), V::bits(y));
     } else {
-      value = V::min_or_second(V::min_or_second(value, x), y);
+      value = V::min_or_second(value, V::min_or_second(x, y));
       signs = V::bit_or(V::bit_or(signs, V::bits(x)), V::bits(y));
     }
   }
   typename V::F result() const {
     const auto number = with_sign_of<V>(V::from_bits(signs), absolute<V>(value));
-    return V::select(nan, V::splat(std::numeric_limits<float>::quiet_NaN()), number);
+    const auto none = V::splat_bits(kMax ? 0x7FC0'0000U : 0xFFC0'0000U);
+    return V::select(nan, V::from_bits(none), number);
+  }
+  // The result as an integer that is ordered as results are, NaN above all or below all.
+  typename V::F key() const { return of_key(result()); }
+  static typename V::F of_key(typename V::F key) {
+    const auto bits = V::bits(key);
+    const auto flip = V::bit_and(V::template shr<31>(bits), V::splat_bits(0x7FFF'FFFFU));
+    return V::from_bits(V::bit_xor(bits, flip));
   }
 };
 
@@ -95,8 +116,8 @@ struct Lanes {
   }
   [[gnu::always_inline]] typename V::F fold() const {
     typename V::F folded[kVecs];
-    for (int v = 0; v < kVecs; ++v) folded[v] = lanes[v].result();
-    return fold_vectors<V, Op>(folded);
+    for (int v = 0; v < kVecs; ++v) folded[v] = lanes[v].key();
+    return fold_vectors<V, typename Reduction<V, Op>::Fold>(folded);
   }
 };
 
@@ -148,24 +169,31 @@ typename V::F reduce_tile(const Rows& rows, int count) {
   return fold_rows<V, Op, 1>(0, [&](int i) { return folded[i]; });
 }
 
-// Lane i is row i, of n columns.
-template <class V, class Op>
+// Lane i is row i, of n columns; kWhole: they are tiles of 32. A few rows at once, for as many
+// chains as registers allow.
+template <class V, class Op, bool kWhole>
 typename V::F reduce_in_any_order(const Rows& rows, int n, int tile) {
+  using Each = Reduction<V, Op>;
+  constexpr int kAtOnce = kWhole && V::kWidth > 1 ? V::kRegisters / 8 : 1;
   typename V::F folded[V::kWidth];
-  for (int i = 0; i < V::kWidth; ++i) {
-    Lanes<V, Op> lanes;
-    const float* row = rows.at(i);
-    for (int c = 0; c < n; c += tile, row += rows.tile_step) {
-      const int count = min_of(tile, n - c);
-      if (count == 2 * kLanes) {
-        lanes.take_twice(row);
-      } else {
-        lanes.take(row, count);
+  for (int i = 0; i < V::kWidth; i += kAtOnce) {
+    Lanes<V, Op> lanes[kAtOnce];
+    const float* row[kAtOnce];
+    for (int u = 0; u < kAtOnce; ++u) row[u] = rows.at(i + u);
+    std::ptrdiff_t at = 0;
+    for (int c = 0; c < n; c += tile, at += rows.tile_step) {
+      for (int u = 0; u < kAtOnce; ++u) {
+        if constexpr (kWhole) {
+          lanes[u].take_twice(row[u] + at);
+        } else {
+          lanes[u].take(row[u] + at, min_of(tile, n - c));
+        }
       }
     }
-    folded[i] = lanes.fold();
+    for (int u = 0; u < kAtOnce; ++u) folded[i + u] = lanes[u].fold();
   }
-  return fold_rows<V, Op, 1>(0, [&](int i) { return folded[i]; });
+  const auto pick = [&](int i) { return folded[i]; };
+  return Each::of_key(fold_rows<V, typename Each::Fold, 1>(0, pick));
 }
 
 template <class V, class Op>
@@ -181,8 +209,9 @@ void reduce_along_cols(const ReduceArgs& args) {
     }
     auto total = V::load(result);
     if constexpr (kAnyOrder<Op>) {
-      const auto all = reduce_in_any_order<V, Op>(rows, args.n, args.tile);
-      total = Op::template of<V>(total, all);
+      const bool whole = args.tile == 2 * kLanes && args.n % args.tile == 0;
+      const auto all = whole ? reduce_in_any_order<V, Op, true> : reduce_in_any_order<V, Op, false>;
+      total = Op::template of<V>(total, all(rows, args.n, args.tile));
     } else {
       for (int c = 0; c < args.n; c += args.tile, rows.first += rows.tile_step) {
         const auto tile = reduce_tile<V, Op>(rows, min_of(args.tile, args.n - c));
