@@ -1,16 +1,19 @@
 """Every kernel of the registry, hot in cache, next to what one core can do: `make bench`.
 
 exec.gemm stands next to a loop of independent fused multiply-adds; element-wise kernels,
-reductions and transfers next to a copy of as many bytes in the same cache; transcendental
-functions also next to NumPy's. All of them run in one process on one thread and take turns; the
-numbers are medians.
+reductions and transfers next to a copy of as many bytes in the same cache, where every byte read
+and every byte written counts once (a reduction next to a copy of half of what it reads); exec.fill,
+which only writes, next to a memset of what it writes; functions also next to what a user would
+write with NumPy and SciPy. All of them run in one process on one thread and take turns; the
+numbers are low percentiles, as other work on the host only ever adds to a time. NumPy at the vector
+width of AVX2: NPY_DISABLE_CPU_FEATURES="AVX512F X86_V4 AVX512_ICL" and --levels avx2.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +23,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+
+try:
+    from scipy import special
+except ImportError:
+    special = None
 
 from tileflow_tvm._sim import kernels
 from tileflow_tvm.isa.program import ArgSpec, Role
@@ -41,11 +49,21 @@ TENSOR = 1024
 SHORTEST = 2e-3
 """Seconds that one measurement lasts at least, by repetition."""
 
-NUMPY = {
-    "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "tanh": np.tanh, "sin": np.sin, "cos": np.cos,
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+HALF, ROOT_HALF = np.float32(0.5), np.float32(0.5**0.5)
+PEERS: dict[str, dict[str, Callable[[np.ndarray], np.ndarray]]] = {
+    **{name: {"NumPy": getattr(np, name)} for name in ("exp", "log", "sqrt", "tanh", "sin", "cos")},
+    "sigmoid": {"NumPy": lambda x: 1 / (1 + np.exp(-x))},
+    "silu": {"NumPy": lambda x: x / (1 + np.exp(-x))},
+    "gelu": {"NumPy tanh form": lambda x: HALF * x * (1 + np.tanh(
+        np.float32(0.7978845608) * (x + np.float32(0.044715) * (x * x * x))))},
 }  # fmt: skip
 """What a user would write instead, where it is more than an instruction a vector."""
+if special is not None:
+    PEERS["erf"] = {"SciPy": special.erf}
+    PEERS["gelu"]["SciPy erf"] = lambda x: HALF * x * (1 + special.erf(x * ROOT_HALF))
+
+PERCENTILE = 20
+"""Of the times of a contender, which a neighbour on the host can only lengthen."""
 
 Call = Callable[[int], object]
 """Runs so many times."""
@@ -71,7 +89,7 @@ def noise(rng: np.random.Generator, size: int, dtype: str = "f32") -> np.ndarray
     return draw(rng, ArgSpec("", (size,), Role.IN, dtype))
 
 
-def median_seconds(contenders: dict[str, Call], rounds: int) -> dict[str, float]:
+def low_seconds(contenders: dict[str, Call], rounds: int) -> dict[str, float]:
     """Of one run of each, taking turns."""
     repeats = {}
     for name, call in contenders.items():
@@ -83,7 +101,7 @@ def median_seconds(contenders: dict[str, Call], rounds: int) -> dict[str, float]
     for _ in range(rounds):
         for name, call in contenders.items():
             times[name].append(_seconds(call, repeats[name]) / repeats[name])
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: float(np.percentile(values, PERCENTILE)) for name, values in times.items()}
 
 
 def _seconds(call: Call, count: int) -> float:
@@ -100,15 +118,31 @@ def each(call: Callable[[], object]) -> Call:
     return run
 
 
+PAGE = 4096
+
+
+def apart(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Copies that start in different quarters of a page: where a store and a later load are equal
+    modulo the page, the processor makes the load wait."""
+    placed = []
+    for index, array in enumerate(arrays):
+        memory = np.empty(array.nbytes + 2 * PAGE, np.uint8)
+        start = -memory.ctypes.data % PAGE + index * PAGE // 4
+        placed.append(memory[start : start + array.nbytes].view(array.dtype))
+        placed[-1][:] = array
+    return placed
+
+
+def level_of_peers() -> str:
+    """The level of the simulator, which TILEFLOW_SIMD may lower."""
+    return os.environ.get("TILEFLOW_SIMD", kernels.available()[-1])
+
+
 def copies_of(size: int) -> dict[str, Call]:
-    """Ways to copy so many bytes, which reads and writes them; the fastest is the peer. The two
-    lie half a page apart modulo the page: where a store and a later load are equal modulo it, the
-    processor makes the load wait."""
-    page, floats = 1024, -(-size // 4)
-    apart = -(-floats // page) * page + page // 2
-    both = np.ones(apart + floats, np.float32)
-    src, dst = both[:floats], both[apart:]
-    level, identity = kernels.available()[-1], UNARY_FUNCS.index("identity")
+    """Ways to copy so many bytes, which reads and writes them; the fastest is the peer."""
+    floats = -(-size // 4)
+    src, dst = apart(np.ones(floats, np.float32), np.ones(floats, np.float32))
+    level, identity = level_of_peers(), UNARY_FUNCS.index("identity")
 
     def vectors(count: int) -> None:
         kernels.unary(level, identity, (dst, 0), (src, 0), 1, floats, repeats=count)
@@ -131,7 +165,7 @@ def measure_gemm(
                      clear=True, repeats=count, dtype=dtype)  # fmt: skip
 
     before = kernels.fma_peak(level)
-    seconds = median_seconds({"it": run}, rounds)["it"]
+    seconds = low_seconds({"it": run}, rounds)["it"]
     peak = max(before, kernels.fma_peak(level))
     rate = 2 * m * n * k / seconds / 1e9
     unit = "GOP/s" if dtype == "i8" else "GFLOP/s"
@@ -144,7 +178,7 @@ def streaming(
     """A kernel that touches so many `elements` in all, of `item` bytes, next to a copy that touches
     as many bytes."""
     size = int(elements * item)
-    seconds = median_seconds({"it": call, **copies_of(size // 2)}, rounds)
+    seconds = low_seconds({"it": call, **copies_of(size // 2)}, rounds)
     rate = size / seconds["it"] / 1e9
     copy = min(seconds["memcpy"], seconds["vectors"])
     return what, seconds["it"], rate, "GB/s", "copy", copy / seconds["it"]
@@ -152,26 +186,27 @@ def streaming(
 
 def measure_unary(level: str, function: str, rounds: int) -> list[tuple]:
     rng = np.random.default_rng(2)
-    src, dst = noise(rng, ROWS * COLS), noise(rng, ROWS * COLS)
-    src = np.abs(src) if function in ("log", "sqrt", "rsqrt") else src
+    src, dst = apart(noise(rng, ROWS * COLS), noise(rng, ROWS * COLS))
+    if function in ("log", "sqrt", "rsqrt"):
+        np.abs(src, out=src)
     pitch, index = COLS // TILE, UNARY_FUNCS.index(function)
 
     def run(count: int) -> None:
         kernels.unary(level, index, (dst, pitch), (src, pitch), ROWS, COLS, repeats=count)
 
     rows = [streaming(f"{ROWS}x{COLS}", run, 2 * ROWS * COLS, rounds)]
-    if function in NUMPY:
-        theirs = each(lambda: NUMPY[function](src))
-        seconds = median_seconds({"it": run, "numpy": theirs}, rounds)
+    peers = {name: each(lambda f=f: f(src)) for name, f in PEERS.get(function, {}).items()}
+    seconds = low_seconds({"it": run, **peers}, rounds) if peers else {}
+    for name in peers:
         rate = ROWS * COLS / seconds["it"] / 1e9
-        ratio = seconds["numpy"] / seconds["it"]
-        rows.append((f"{ROWS}x{COLS}", seconds["it"], rate, "G/s", "NumPy", ratio))
+        ratio = seconds[name] / seconds["it"]
+        rows.append((f"{ROWS}x{COLS}", seconds["it"], rate, "G/s", name, ratio))
     return rows
 
 
 def measure_binary(level: str, function: str, rounds: int) -> list[tuple]:
     rng = np.random.default_rng(3)
-    lhs, rhs, dst = (noise(rng, ROWS * COLS) for _ in range(3))
+    lhs, rhs, dst = apart(*(noise(rng, ROWS * COLS) for _ in range(3)))
     pitch, index = COLS // TILE, BINARY_FUNCS.index(function)
     rows = []
     for mode, other, touched in (("full", (rhs, pitch), 3), ("row", (rhs[:COLS].copy(), 0), 2),
@@ -187,7 +222,7 @@ def measure_binary(level: str, function: str, rounds: int) -> list[tuple]:
 
 def measure_reduce(level: str, function: str, rounds: int) -> list[tuple]:
     rng = np.random.default_rng(4)
-    src, dst = noise(rng, ROWS * COLS), noise(rng, max(ROWS, COLS))
+    src, dst = apart(noise(rng, ROWS * COLS), noise(rng, max(ROWS, COLS)))
     index = REDUCE_FUNCS.index(function)
     rows = []
     for along_cols in (True, False):
@@ -202,12 +237,21 @@ def measure_reduce(level: str, function: str, rounds: int) -> list[tuple]:
 
 
 def measure_fill(level: str, dtype: str, rounds: int) -> list[tuple]:
-    dst = np.empty(ROWS * COLS, DTYPES[dtype])
+    dst, other = apart(*(np.zeros(ROWS * COLS, DTYPES[dtype]) for _ in range(2)))
 
     def run(count: int) -> None:
         kernels.fill(level, (dst, COLS // TILE), ROWS, COLS, repeats=count, dtype=dtype)
 
-    return [streaming(f"{ROWS}x{COLS}", run, ROWS * COLS, rounds, dst.itemsize)]
+    zeros = other.view(np.uint8)
+
+    def vectors(count: int) -> None:
+        kernels.fill(level, (other, 0), 1, other.size, repeats=count, dtype=dtype)
+
+    peers = {"memset": each(lambda: zeros.fill(0)), "vectors": vectors}
+    seconds = low_seconds({"it": run, **peers}, rounds)
+    rate = dst.nbytes / seconds["it"] / 1e9
+    ratio = min(seconds["memset"], seconds["vectors"]) / seconds["it"]
+    return [(f"{ROWS}x{COLS}", seconds["it"], rate, "GB/s", "memset", ratio)]
 
 
 def measure_transpose(level: str, dtype: str, rounds: int) -> list[tuple]:
@@ -223,7 +267,7 @@ def measure_transpose(level: str, dtype: str, rounds: int) -> list[tuple]:
 
 def measure_cast(level: str, src_dtype: str, dst_dtype: str, rounds: int) -> list[tuple]:
     rng = np.random.default_rng(7)
-    src, dst = noise(rng, ROWS * COLS, src_dtype), noise(rng, ROWS * COLS, dst_dtype)
+    src, dst = apart(noise(rng, ROWS * COLS, src_dtype), noise(rng, ROWS * COLS, dst_dtype))
     pitch = COLS // TILE
 
     def run(count: int) -> None:
@@ -278,7 +322,7 @@ def measure(row: tuple[str, str, str, str], rounds: int) -> list[Measured]:
 
 
 def table_of(level: str, rows: list[Measured]) -> Table:
-    table = Table(title=f"Kernels at level {level}, one core, hot in cache; medians")
+    table = Table(title=f"Kernels at level {level}, one core, hot in cache")
     for head in ("operation", "function", "dtype", "what"):
         table.add_column(head)
     for head in ("us", "rate", "", "of", ""):
@@ -292,7 +336,7 @@ def table_of(level: str, rows: list[Measured]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15, help="measurements of each (default 15)")
-    parser.add_argument("--levels", nargs="*", default=kernels.available()[-1:])
+    parser.add_argument("--levels", nargs="*", default=[level_of_peers()])
     parser.add_argument("--only", help="operations and functions that contain this")
     parser.add_argument("--json", type=Path, default=Path("build/bench_kernels.json"))
     options = parser.parse_args()

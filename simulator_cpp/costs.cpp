@@ -21,7 +21,9 @@ bool is_function(isa::UnaryFunc func) {
     case isa::UnaryFunc::kSigmoid:
     case isa::UnaryFunc::kSin:
     case isa::UnaryFunc::kCos:
-    case isa::UnaryFunc::kErf: return true;
+    case isa::UnaryFunc::kErf:
+    case isa::UnaryFunc::kGelu:
+    case isa::UnaryFunc::kSilu: return true;
     case isa::UnaryFunc::kIdentity:
     case isa::UnaryFunc::kRelu:
     case isa::UnaryFunc::kAbs:

@@ -45,6 +45,8 @@ UNARY = {
     "sin": np.sin,
     "cos": np.cos,
     "erf": _erf,
+    "gelu": lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))),
+    "silu": lambda x: x / (1 + np.exp(-x)),
 }
 BINARY = {
     "add": np.add,

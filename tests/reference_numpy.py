@@ -20,6 +20,8 @@ UNARY = {
     "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "reciprocal": lambda x: 1 / x,
     "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "abs": np.abs,
     "neg": np.negative, "sin": np.sin, "cos": np.cos, "erf": lambda x: _erf(x).astype(x.dtype),
+    "gelu": lambda x: (x / 2 * (1 + _erf(x / math.sqrt(2)))).astype(x.dtype),
+    "silu": lambda x: x / (1 + np.exp(-x)),
 }  # fmt: skip
 BINARY = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from differential import assert_close, assert_same_bits, check, matmul_bound
@@ -26,6 +28,31 @@ def draw(rng: np.random.Generator, *shapes: tuple[int, ...]) -> list[np.ndarray]
 
 def blocks(size: int, block: int) -> int:
     return -(-size // block)
+
+
+def test_gelu_and_silu(rng):
+    rows, cols = 45, 70
+
+    @T.prim_func
+    def both(
+        x: T.Buffer((rows, cols), "float32"), g: T.Buffer((rows, cols), "float32"),
+        s: T.Buffer((rows, cols), "float32"),
+    ):  # fmt: skip
+        for i in range(blocks(rows, 32)):
+            for j in range(blocks(cols, 32)):
+                a = T.alloc_buffer((32, 32), "float32")
+                b = T.alloc_buffer((32, 32), "float32")
+                T.tf.load(a, x[i * 32 : i * 32 + 32, j * 32 : j * 32 + 32])
+                T.tf.gelu(b, a)
+                T.tf.silu(a)
+                T.tf.store(g[i * 32 : i * 32 + 32, j * 32 : j * 32 + 32], b)
+                T.tf.store(s[i * 32 : i * 32 + 32, j * 32 : j * 32 + 32], a)
+
+    (x,) = draw(rng, (rows, cols))
+    wide = x.astype(np.float64)
+    normal = np.vectorize(math.erfc)(-wide / math.sqrt(2)) / 2
+    expected = [near(wide * normal, 1e-6), near(wide / (1 + np.exp(-wide)), 1e-6)]
+    check(both, [x], expected)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (33, 7), (70, 333), (5, 5000)])

@@ -14,7 +14,8 @@ from tileflow_tvm.isa.table import UNARY_FUNCS
 
 Function = Callable[[np.ndarray], np.ndarray]
 
-MOST_ULP = 2.0
+MOST_ULP = {"gelu": 4.0}
+"""Where it is more than 2."""
 
 SHAPES = [(1, 1), (1, 77), (45, 1), (13, 150), (70, 64), (33, 8), (0, 5)]
 
@@ -23,6 +24,17 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     e = np.exp(-np.abs(x))
     return np.where(x < 0, e, 1.0) / (1.0 + e)
 
+
+def silu(x: np.ndarray) -> np.ndarray:
+    return np.where(x == -np.inf, -0.0, x) * sigmoid(x)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """Exact to 1e-15 also far below zero, where 1 + erf cancels."""
+    return np.where(x == -np.inf, -0.0, x) * _tail(-x / math.sqrt(2)) / 2
+
+
+_tail = np.vectorize(math.erfc, otypes=[np.float64])
 
 ORACLES: dict[str, Function] = {
     "identity": lambda x: x,
@@ -39,6 +51,8 @@ ORACLES: dict[str, Function] = {
     "sin": np.sin,
     "cos": np.cos,
     "erf": np.vectorize(math.erf, otypes=[np.float64]),
+    "gelu": gelu,
+    "silu": silu,
 }
 
 
@@ -87,6 +101,10 @@ def ulps(actual: np.ndarray, exact: np.ndarray) -> np.ndarray:
     return off
 
 
+def most_ulp(name: str) -> float:
+    return MOST_ULP.get(name, 2.0)
+
+
 def worst(name: str, x: np.ndarray, actual: np.ndarray) -> tuple[float, float]:
     with np.errstate(all="ignore"):
         exact = ORACLES[name](x.astype(np.float64))
@@ -102,7 +120,31 @@ def worst(name: str, x: np.ndarray, actual: np.ndarray) -> tuple[float, float]:
 def test_at_most_two_ulp_over_all_of_float32(level: str, name: str) -> None:
     x = sweep(4099 if level == LEVELS[-1] else 65537)
     most, at = worst(name, x, apply(level, name, x))
-    assert most <= MOST_ULP, f"{most:.3f} ulp at {at!r}"
+    assert most <= most_ulp(name), f"{most:.3f} ulp at {at!r}"
+
+
+@pytest.mark.parametrize("name", UNARY_FUNCS)
+def test_at_most_two_ulp_where_functions_bend(name: str) -> None:
+    """Densely between -20 and 20: tables change from one interval to the next there."""
+    x = np.linspace(-20, 20, 400_001, dtype=np.float32)
+    x = np.abs(x) if name in ("log", "sqrt", "rsqrt") else x
+    most, at = worst(name, x, apply(LEVELS[-1], name, x))
+    assert most <= most_ulp(name), f"{most:.3f} ulp at {at!r}"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", UNARY_FUNCS)
+def test_a_lane_does_not_see_its_neighbours(level: str, name: str) -> None:
+    """Where a function takes another way for some arguments, the others keep their bits."""
+    x = np.linspace(0.1, 9, 640, dtype=np.float32)
+    alone = apply(level, name, x)
+    for odd in (-95.0, -np.inf, np.inf, np.nan, 1e-42, -0.0, 200.0, 3e38):
+        mixed = x.copy()
+        mixed[::5] = odd
+        actual = apply(level, name, mixed)
+        kept = np.ones(x.size, bool)
+        kept[::5] = False
+        same_bits(actual[kept], alone[kept])
 
 
 @pytest.mark.parametrize("name", ["sin", "cos"])
@@ -111,7 +153,7 @@ def test_angles_next_to_multiples_of_half_pi(name: str) -> None:
     actual = apply(LEVELS[-1], name, x)
     exact = np.array([reduced_exactly(name, float(v)) for v in x])
     off = ulps(actual, exact)
-    assert off.max() <= MOST_ULP, f"{off.max():.3f} ulp at {x[off.argmax()]!r}"
+    assert off.max() <= most_ulp(name), f"{off.max():.3f} ulp at {x[off.argmax()]!r}"
 
 
 def reduced_exactly(name: str, x: float) -> float:
@@ -155,7 +197,7 @@ def test_levels_agree_bit_for_bit(level: str, name: str) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_signs_of_zero_and_limits(level: str) -> None:
     zero = np.array([-0.0, 0.0], np.float32)
-    for name in ("identity", "sqrt", "tanh", "sin", "erf"):
+    for name in ("identity", "sqrt", "tanh", "sin", "erf", "gelu", "silu"):
         same_bits(apply(level, name, zero), zero)
     same_bits(apply(level, "relu", zero), np.abs(zero))  # maximum(-0, +0) is +0
     same_bits(apply(level, "neg", zero), -zero)
@@ -164,6 +206,7 @@ def test_signs_of_zero_and_limits(level: str) -> None:
         "exp": [0, np.inf], "log": [np.nan, np.inf], "tanh": [-1, 1], "sigmoid": [0, 1],
         "erf": [-1, 1], "sin": [np.nan] * 2, "cos": [np.nan] * 2, "sqrt": [np.nan, np.inf],
         "relu": [0, np.inf], "rsqrt": [np.nan, 0], "reciprocal": [-0.0, 0],
+        "gelu": [-0.0, np.inf], "silu": [-0.0, np.inf],
     }  # fmt: skip
     for name, values in expected.items():
         same_bits(apply(level, name, inf), np.array(values, np.float32))

@@ -100,6 +100,23 @@ def test_specials(level: str, name: str, cols: bool) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", ["max", "min"])
+@pytest.mark.parametrize("cols", [True, False], ids=["cols", "rows"])
+@pytest.mark.parametrize("tile", [8, 32, 64])
+def test_the_signs_of_zeros_and_a_lone_nan(level: str, name: str, cols: bool, tile: int) -> None:
+    """Most rows and columns have zeros for their extremes, a few a NaN of either sign."""
+    rng = np.random.default_rng(5)
+    src = random_matrix(rng, 71, 83, tile)
+    zeros = np.where(rng.random((71, 83)) < 0.01, -1.0, 1.0) * 0.0
+    values = np.where(rng.random((71, 83)) < 0.5, zeros, -np.abs(src.values))
+    values = -values if name == "min" else values
+    values[70, 82], values[0, 0], values[17, 64] = np.nan, -np.nan, np.copysign(np.nan, -1)
+    src.set(values.astype(np.float32))
+    for clear in (True, False):
+        check(level, name, src, clear, cols, {"vector": True})
+
+
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", REDUCE_FUNCS)
 @pytest.mark.parametrize("cols", [True, False], ids=["cols", "rows"])
 @pytest.mark.parametrize("vector", [True, False])

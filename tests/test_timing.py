@@ -233,6 +233,8 @@ class TestExec:
             ("exec.unary.exp a0, a1", 5),
             ("exec.unary.rsqrt a0, a1", 5),
             ("exec.unary.erf a0, a1", 5),
+            ("exec.unary.gelu a0, a1", 5),
+            ("exec.unary.silu a0, a1", 5),
             ("exec.binary.add a0, a1, a2", 1),
             ("exec.binary.div a0, a1, a2", 5),
             ("exec.transpose a0, a1", 1),

@@ -7,6 +7,7 @@ never written, or blocks whose values do not match in extent, fails.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -34,6 +35,8 @@ from tileflow_tvm.passes.element_types import ISA_NAME
 
 UNWRITTEN, VALUE, OUTSIDE = 0, 1, 2
 
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
 UNARY = {
     "identity": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
@@ -48,6 +51,9 @@ UNARY = {
     "neg": np.negative,
     "sin": np.sin,
     "cos": np.cos,
+    "erf": _erf,
+    "gelu": lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))),
+    "silu": lambda x: x / (1 + np.exp(-x)),
 }
 BINARY = {
     "add": np.add,

@@ -21,7 +21,8 @@ from tileflow_tvm.isa.table import (
     Engine,
 )
 
-SLOW = {"exp", "log", "sqrt", "rsqrt", "reciprocal", "tanh", "sigmoid", "erf", "sin", "cos"}
+SLOW = {"exp", "log", "sqrt", "rsqrt", "reciprocal", "tanh", "sigmoid", "erf", "sin", "cos",
+        "gelu", "silu"}  # fmt: skip
 FREE = {"sem", "halt"}
 
 

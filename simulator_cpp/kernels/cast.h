@@ -1,6 +1,7 @@
 // Narrow element types to and from 32-bit lanes, and exec.cast.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -33,52 +34,80 @@ typename V::F widened(const std::int32_t* p) {
   return V::to_float(V::load(p));
 }
 
-// To the nearest integer of [low, high], which are whole; 0 for NaN.
-template <class V>
-typename V::F clamped(typename V::F x, float low, float high) {
-  x = V::select(V::unordered(x, x), V::splat(0.0F), x);
-  return V::min_or_second(V::max_or_second(x, V::splat(low)), V::splat(high));
+// x in the form in which elements of type T are stored: a lane of bits or of an integer each, which
+// store_narrowed narrows. The nearest even; integers saturate, and are 0 for NaN, if there is any.
+template <class V, bool kNan>
+typename V::I narrowed(float*, typename V::F x) {
+  return V::bits(x);
 }
-
-template <class V>
-void narrow(float* p, typename V::F x) {
-  V::store(p, x);
-}
-// Half of what is cut off is added, less one bit where the result would be odd.
-template <class V>
-void narrow(Bf16* p, typename V::F x) {
+// Half of what is cut off is added, less one bit where the result would be odd. A NaN is quiet, as
+// it comes from a product: one of its upper bits is set.
+template <class V, bool kNan>
+typename V::I narrowed(Bf16*, typename V::F x) {
   const auto bits = V::bits(x);
   const auto odd = V::bit_and(V::template shr<16>(bits), V::splat_bits(1));
-  const auto rounded = V::add(bits, V::add(V::splat_bits(0x7FFF), odd));
-  const auto quiet = V::bit_or(bits, V::splat_bits(0x0040'0000));
-  const auto result = V::select(V::unordered(x, x), V::from_bits(quiet), V::from_bits(rounded));
-  V::store(p, V::template shr<16>(V::bits(result)));
+  const auto rounded = V::add(V::add(bits, V::splat_bits(0x7FFF)), odd);
+  return V::bits(V::select(V::unordered(x, x), x, V::from_bits(rounded)));
 }
-template <class V>
-void narrow(std::int8_t* p, typename V::F x) {
-  V::store(p, V::round(clamped<V>(x, -128.0F, 127.0F)));
+// To the nearest integer, once it is below 2^31; V::round makes of what is below -2^31 just that.
+template <class V, bool kNan>
+typename V::I integer(typename V::F x) {
+  if constexpr (!kNan) return V::round(x);
+  const auto whole = V::from_bits(V::round(x));
+  return V::bits(V::select(V::unordered(x, x), V::splat(0.0F), whole));
+}
+template <class V, bool kNan>
+typename V::I narrowed(std::int8_t*, typename V::F x) {
+  return integer<V, kNan>(V::min_or_second(V::splat(127.0F), x));  // keeps NaN; the store saturates
 }
 // The largest float below 2^31 is 2^31 - 128; what is larger becomes 2^31 - 1.
-template <class V>
-void narrow(std::int32_t* p, typename V::F x) {
+template <class V, bool kNan>
+typename V::I narrowed(std::int32_t*, typename V::F x) {
   const auto large = V::less(V::splat(0x1.fffffep30F), x);
-  const auto inside = V::round(clamped<V>(x, -0x1p31F, 0x1.fffffep30F));
   const auto most = V::from_bits(V::splat_bits(0x7FFF'FFFF));
-  V::store(p, V::bits(V::select(large, most, V::from_bits(inside))));
+  return V::bits(V::select(large, most, V::from_bits(integer<V, kNan>(x))));
 }
 
-// dst[i] = src[i] * scale. Elements of a vector that are not there come from, and go to, a copy.
-template <class V, class From, class To>
-void cast_run(const From* src, To* dst, int count, typename V::F scale) {
-  constexpr int kWidth = V::kWidth;
-  for (; count >= kWidth; count -= kWidth, src += kWidth, dst += kWidth) {
-    narrow<V>(dst, widened<V>(src) * scale);
+// Two vectors of elements.
+template <class V>
+void store_narrowed(float* p, typename V::I a, typename V::I b) {
+  V::store(p, V::from_bits(a));
+  V::store(p + V::kWidth, V::from_bits(b));
+}
+template <class V>
+void store_narrowed(std::int32_t* p, typename V::I a, typename V::I b) {
+  V::store(p, a);
+  V::store(p + V::kWidth, b);
+}
+template <class V>
+void store_narrowed(Bf16* p, typename V::I a, typename V::I b) {
+  V::store_upper(p, a, b);
+}
+template <class V>
+void store_narrowed(std::int8_t* p, typename V::I a, typename V::I b) {
+  V::store_saturated(p, a, b);
+}
+
+template <class V, bool kNan, class From, class To>
+[[gnu::always_inline]] inline void cast_two(const From* src, To* dst, typename V::F scale) {
+  const auto first = narrowed<V, kNan>(dst, widened<V>(src) * scale);
+  const auto second = narrowed<V, kNan>(dst, widened<V>(src + V::kWidth) * scale);
+  store_narrowed<V>(dst, first, second);
+}
+
+// dst[i] = src[i] * scale. Elements of two vectors that are not there come from, and go to, a copy.
+template <class V, class From, class To, bool kNan>
+void cast_run(const From* src, To* dst, int count, float factor) {
+  const auto scale = V::splat(factor);
+  constexpr int kStep = 2 * V::kWidth;
+  for (; count >= kStep; count -= kStep, src += kStep, dst += kStep) {
+    cast_two<V, kNan>(src, dst, scale);
   }
-  if (count == 0) return;
-  From from[kWidth]{};
-  To to[kWidth];
+  if (count <= 0) return;
+  From from[kStep]{};
+  To to[kStep];
   std::memcpy(from, src, sizeof(From) * static_cast<std::size_t>(count));
-  narrow<V>(to, widened<V>(from) * scale);
+  cast_two<V, kNan>(from, to, scale);
   std::memcpy(dst, to, sizeof(To) * static_cast<std::size_t>(count));
 }
 
@@ -89,9 +118,16 @@ void cast(const CastArgs& args) {
   const int n = flip ? args.m : args.n;
   const ViewOf<To> dst(args.dst, n, args.tile);
   const ViewOf<From> src(args.src, n, args.tile);
-  const auto scale = V::splat(args.scale);
-  for_each_run(m, n, args.tile, {&dst, &src}, {}, [&](int r, int c, int count) {
-    cast_run<V>(static_cast<const From*>(src.at(r, c)), dst.at(r, c), count, scale);
+  // A product of an integer and a finite number is none.
+  const bool no_nan =
+      std::is_integral_v<From> && !std::is_same_v<From, Bf16> && std::isfinite(args.scale);
+  const auto run = no_nan ? cast_run<V, From, To, false> : cast_run<V, From, To, true>;
+  for_each_block(m, n, args.tile, {&dst, &src}, false, [&](int r, int c, int rows, int count) {
+    To* to = dst.at(r, c);
+    const From* from = src.at(r, c);
+    for (int i = 0; i < rows; ++i, to += dst.rows.stride, from += src.rows.stride) {
+      run(from, to, count, args.scale);
+    }
   });
 }
 

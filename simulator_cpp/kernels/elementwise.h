@@ -1,37 +1,46 @@
-// unary, binary and fill: one pass over dst in runs of adjacent elements.
+// unary, binary and fill: one pass over dst in blocks of adjacent elements.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <initializer_list>
+#include <type_traits>
 
 #include "kernels/functions.h"
+#include "kernels/vec_pair.h"
+#include "kernels/vec_scalar.h"
 #include "kernels/view.h"
 
 namespace tileflow {
 namespace {
 
-// Calls body(r, c, count) for runs of an m x n matrix that are adjacent in every view of `full`
-// and along the columns in those of `rows`: whole tiles where all are grids, else parts of rows.
+// Calls body(r, c, rows, count) for blocks that make up an m x n matrix: `rows` rows, `count`
+// adjacent elements of each, a constant distance apart in every view. Where whole tiles adjoin in
+// all views and `by_rows` is not asked for, they are one row.
 template <class Body>
-void for_each_run(int m, int n, int tile, std::initializer_list<const Sides*> full,
-                  std::initializer_list<const Sides*> rows, Body body) {
+void for_each_block(int m, int n, int tile, std::initializer_list<const Sides*> views, bool by_rows,
+                    Body body) {
   bool tiled = false;
-  bool whole = rows.size() == 0;
-  for (const Sides* view : full) {
+  bool whole = !by_rows;
+  for (const Sides* view : views) {
     tiled = tiled || !view->cols.uniform();
-    whole = whole && view->rows.stride == tile;
+    whole = whole && view->rows.stride == tile && view->cols.tile_step == tile * view->rows.stride;
   }
-  for (const Sides* view : rows) tiled = tiled || !view->cols.uniform();
-  const int height = tile;
   const int width = tiled ? tile : n;
-  for (int r = 0; r < m; r += height) {
-    const int last = r + min_of(height, m - r);
-    for (int c = 0; c < n; c += width) {
+  for (int r = 0; r < m; r += tile) {
+    const int rows = min_of(tile, m - r);
+    int c = 0;
+    if (whole && rows == tile && n >= tile) {
+      c = n & ~(tile - 1);
+      body(r, 0, 1, c * tile);
+    }
+    for (; c < n; c += width) {
       const int count = min_of(width, n - c);
       if (whole && count == tile) {
-        body(r, c, (last - r) * tile);
-        continue;
+        body(r, c, 1, rows * tile);
+      } else {
+        body(r, c, rows, count);
       }
-      for (int i = r; i < last; ++i) body(i, c, count);
     }
   }
 }
@@ -48,6 +57,45 @@ void for_each_vector(float* dst, int count, Function f) {
   V::store(dst + i, f([&](const float* p) { return V::load(p + i, tail); }), tail);
 }
 
+// Vectors that a function is evaluated on at once: a processor that looks for independent work
+// among the next 60 instructions or so finds too little in one chain of dependent ones.
+template <class V>
+struct InFlight {
+  using Type = Pair<V>;
+};
+template <>
+struct InFlight<Scalar> {
+  using Type = Scalar;
+};
+
+// The same, several vectors at a time where there are as many: f takes an example of the vector
+// type beside the way to load.
+template <class V, class Function>
+[[gnu::always_inline]] inline void map_vectors(float* dst, int count, Function f) {
+  using Wide = typename InFlight<V>::Type;
+  int i = 0;
+  for (; i + Wide::kWidth <= count; i += Wide::kWidth) {
+    Wide::store(dst + i, f(Wide{}, [i](const float* p) { return Wide::load(p + i); }));
+  }
+  for (; i + V::kWidth <= count; i += V::kWidth) {
+    V::store(dst + i, f(V{}, [i](const float* p) { return V::load(p + i); }));
+  }
+  if (i == count) return;
+  const auto tail = V::tail(count - i);
+  V::store(dst + i, f(V{}, [i, tail](const float* p) { return V::load(p + i, tail); }), tail);
+}
+
+// kPlain: fma(src, 1, -0), which is src.
+template <class V, class Op, bool kPlain>
+void unary_run(float* dst, const float* src, int count, float scale, float bias) {
+  map_vectors<V>(dst, count, [=](auto vector, auto load) {
+    using W = decltype(vector);
+    const auto x = load(src);
+    if constexpr (kPlain) return Op::template of<W>(x);
+    return Op::template of<W>(W::fma(x, W::splat(scale), W::splat(bias)));
+  });
+}
+
 template <class V, class Op>
 void unary(const UnaryArgs& args) {
   // A column that is contiguous in both is a row.
@@ -56,13 +104,14 @@ void unary(const UnaryArgs& args) {
   const int n = flip ? args.m : args.n;
   const View dst(args.dst, n, args.tile);
   const View src(args.src, n, args.tile);
-  const auto scale = V::splat(args.scale);
-  const auto bias = V::splat(args.bias);
-  for_each_run(m, n, args.tile, {&dst, &src}, {}, [&](int r, int c, int count) {
+  const bool plain = args.scale == 1.0F && args.bias == 0.0F && std::signbit(args.bias);
+  const auto run = plain ? unary_run<V, Op, true> : unary_run<V, Op, false>;
+  for_each_block(m, n, args.tile, {&dst, &src}, false, [&](int r, int c, int rows, int count) {
+    float* to = dst.at(r, c);
     const float* from = src.at(r, c);
-    for_each_vector<V>(dst.at(r, c), count, [&](auto load) {
-      return Op::template of<V>(V::fma(load(from), scale, bias));
-    });
+    for (int i = 0; i < rows; ++i, to += dst.rows.stride, from += src.rows.stride) {
+      run(to, from, count, args.scale, args.bias);
+    }
   });
 }
 
@@ -112,43 +161,50 @@ struct Min {
 struct Side {
   View view;
   Mode mode;
-  float imm;
+  const float* imm;
 
-  Side(const Operand& operand, Mode mode, float imm, int n, int tile)
-      : view(operand, mode == Mode::kCol ? 1 : n, tile), mode(mode), imm(imm) {}
+  Side(const Operand& operand, Mode mode, const float& imm, int n, int tile)
+      : view(operand, mode == Mode::kCol ? 1 : n, tile), mode(mode), imm(&imm) {}
 
   bool varies_along_row() const { return mode == Mode::kFull || mode == Mode::kRow; }
-  const float* at(int r, int c) const { return view.at(mode == Mode::kRow ? 0 : r, c); }
-  float value(int r) const {
+  // The element, and how far it is to that of the next row.
+  const float* at(int r, int c) const {
     if (mode == Mode::kImm) return imm;
-    return mode == Mode::kScalar ? *view.data : *view.at(r, 0);
+    if (mode == Mode::kScalar) return view.data;
+    return view.at(mode == Mode::kRow ? 0 : r, mode == Mode::kCol ? 0 : c);
+  }
+  std::ptrdiff_t stride() const {
+    return mode == Mode::kFull || mode == Mode::kCol ? view.rows.stride : 0;
   }
 };
 
 template <class V, class Op, bool kLeft, bool kRight>
 void binary_runs(const View& dst, const Side& lhs, const Side& rhs, int m, int n, int tile) {
-  const auto run = [&](int r, int c, int count) {
-    const float* left = kLeft ? lhs.at(r, c) : nullptr;
-    const float* right = kRight ? rhs.at(r, c) : nullptr;
-    const auto left_value = V::splat(kLeft ? 0.0F : lhs.value(r));
-    const auto right_value = V::splat(kRight ? 0.0F : rhs.value(r));
-    for_each_vector<V>(dst.at(r, c), count, [&](auto load) {
-      auto a = left_value;
-      auto b = right_value;
-      if constexpr (kLeft) a = load(left);
-      if constexpr (kRight) b = load(right);
-      return Op::template of<V>(a, b);
-    });
+  const auto block = [&](int r, int c, int rows, int count) {
+    float* to = dst.at(r, c);
+    const float* left = lhs.at(r, c);
+    const float* right = rhs.at(r, c);
+    const auto to_step = dst.rows.stride;
+    const auto left_step = lhs.stride();
+    const auto right_step = rhs.stride();
+    for (int i = 0; i < rows; ++i, to += to_step, left += left_step, right += right_step) {
+      const float left_value = *left;
+      const float right_value = *right;
+      map_vectors<V>(to, count, [=](auto vector, auto load) {
+        using W = decltype(vector);
+        auto a = W::splat(left_value);
+        auto b = W::splat(right_value);
+        if constexpr (kLeft) a = load(left);
+        if constexpr (kRight) b = load(right);
+        return Op::template of<W>(a, b);
+      });
+    }
   };
-  const bool by_rows = lhs.mode == Mode::kRow || lhs.mode == Mode::kCol || rhs.mode == Mode::kRow ||
-                       rhs.mode == Mode::kCol;
-  const View* left = kLeft ? &lhs.view : &dst;
-  const View* right = kRight ? &rhs.view : &dst;
-  if (by_rows) {
-    for_each_run(m, n, tile, {}, {&dst, left, right}, run);
-  } else {
-    for_each_run(m, n, tile, {&dst, left, right}, {}, run);
-  }
+  const auto by_rows = [](const Side& side) {
+    return side.mode == Mode::kRow || side.mode == Mode::kCol;
+  };
+  for_each_block(m, n, tile, {&dst, kLeft ? &lhs.view : &dst, kRight ? &rhs.view : &dst},
+                 by_rows(lhs) || by_rows(rhs), block);
 }
 
 // A column of contiguous operands as a row: its modes change roles.
@@ -193,9 +249,9 @@ void fill(const FillArgs& args) {
   const int n = flip ? args.m : args.n;
   const ViewOf<T> dst(args.dst, n, args.tile);
   const T value = element_from<T>(args.value);
-  for_each_run(m, n, args.tile, {&dst}, {}, [&](int r, int c, int count) {
+  for_each_block(m, n, args.tile, {&dst}, false, [&](int r, int c, int rows, int count) {
     T* to = dst.at(r, c);
-    for (int i = 0; i < count; ++i) to[i] = value;
+    for (int i = 0; i < rows; ++i, to += dst.rows.stride) std::fill_n(to, count, value);
   });
 }
 

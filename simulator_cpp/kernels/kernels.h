@@ -116,7 +116,7 @@ struct DmaArgs {
 // Elements moved inside the tensor, for the byte counts.
 using DmaFn = std::int64_t (*)(const DmaArgs&);
 
-inline constexpr int kUnaryFuncs = 14;  // isa.table UNARY_FUNCS, same order; asserted on import
+inline constexpr int kUnaryFuncs = 16;  // isa.table UNARY_FUNCS, same order; asserted on import
 inline constexpr int kBinaryFuncs = 6;  // BINARY_FUNCS
 inline constexpr int kReduceFuncs = 4;  // REDUCE_FUNCS
 inline constexpr int kGemmDTypes = 3;   // GEMM_DTYPES; the first of DTYPES

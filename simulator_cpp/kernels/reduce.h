@@ -3,6 +3,8 @@
 
 #include <bit>
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
 #include "kernels/elementwise.h"
 #include "kernels/vec_scalar.h"
@@ -11,66 +13,213 @@
 namespace tileflow {
 namespace {
 
-// The sixteen lanes in which a row of a tile is reduced.
+constexpr int kLanes = 16;
+
+// A reduction by steps of Op, whose order matters: sums and products.
 template <class V, class Op>
-struct Lanes {
-  static constexpr int kLanes = 16;
-  static constexpr int kVecs = kLanes / V::kWidth;
-  typename V::F lanes[kVecs];
+struct Ordered {
+  using Fold = Op;
+  typename V::F value = V::splat(Op::kIdentity);
 
-  // Lane l takes src[l], src[l + 16], ... below count.
-  Lanes(const float* src, int count) {
-    for (auto& lane : lanes) lane = V::splat(Op::kIdentity);
-    int i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-      for (int v = 0; v < kVecs; ++v) combine(lanes[v], V::load(src + i + v * V::kWidth));
-    }
-    for (int v = 0; v < kVecs && i + v * V::kWidth < count; ++v) {
-      const int at = i + v * V::kWidth;
-      combine(lanes[v], V::load(src + at, V::tail(count - at), V::splat(Op::kIdentity)));
-    }
+  void take(typename V::F x) { value = Op::template of<V>(value, x); }
+  void take(typename V::F x, typename V::F y) {
+    take(x);
+    take(y);
   }
+  typename V::F result() const { return value; }
+  typename V::F key() const { return value; }
+  static typename V::F of_key(typename V::F key) { return key; }
+};
 
-  static void combine(typename V::F& lane, typename V::F x) { lane = Op::template of<V>(lane, x); }
-
-  // Lane l with lane l + D, for D = 8, 4, 2, 1.
-  template <int D = kLanes / 2>
-  float fold() {
-    if constexpr (D == 0) {
-      float first[V::kWidth];
-      V::store(first, lanes[0]);
-      return first[0];
-    } else {
-      if constexpr (D >= V::kWidth) {
-        constexpr int kHalf = D / V::kWidth;
-        for (int v = 0; v < kHalf; ++v) combine(lanes[v], lanes[v + kHalf]);
-      } else {
-        combine(lanes[0], V::template swap<D>(lanes[0]));
-      }
-      return fold<D / 2>();
-    }
+// Of integers in the bits of floats.
+template <bool kMax>
+struct ExtremeKey {
+  template <class V>
+  static typename V::F of(typename V::F a, typename V::F b) {
+    return V::from_bits(kMax ? V::max(V::bits(a), V::bits(b)) : V::min(V::bits(a), V::bits(b)));
   }
 };
 
-// The result that is there, or that of nothing: so that a first term x gives x itself, the sum of
-// nothing is -0 on the way.
+// max or min, which come out the same in any order. What the processor's own max does not settle
+// is gathered beside it: whether there was a NaN, and the sign, which is that of all terms or of
+// any: of two zeros it gives the second.
+template <class V, class Op>
+struct Extreme {
+  static constexpr bool kMax = std::is_same_v<Op, Max>;
+  using Fold = ExtremeKey<kMax>;
+  typename V::F value = V::splat(Op::kIdentity);
+  typename V::I signs = V::bits(value);
+  typename V::M nan = V::unordered(value, value);
+
+  void take(typename V::F x) { take(x, x); }
+  void take(typename V::F x, typename V::F y) {
+    nan = V::either(nan, V::unordered(x, y));
+    if constexpr (kMax) {
+      value = V::max_or_second(value, V::max_or_second(x, y));
+      signs = V::bit_and(V::bit_and(signs, V::bits(x)), V::bits(y));
+    } else {
+      value = V::min_or_second(value, V::min_or_second(x, y));
+      signs = V::bit_or(V::bit_or(signs, V::bits(x)), V::bits(y));
+    }
+  }
+  typename V::F result() const {
+    const auto number = with_sign_of<V>(V::from_bits(signs), absolute<V>(value));
+    const auto none = V::splat_bits(kMax ? 0x7FC0'0000U : 0xFFC0'0000U);
+    return V::select(nan, V::from_bits(none), number);
+  }
+  // The result as an integer that is ordered as results are, NaN above all or below all.
+  typename V::F key() const { return of_key(result()); }
+  static typename V::F of_key(typename V::F key) {
+    const auto bits = V::bits(key);
+    const auto flip = V::bit_and(V::template shr<31>(bits), V::splat_bits(0x7FFF'FFFFU));
+    return V::from_bits(V::bit_xor(bits, flip));
+  }
+};
+
 template <class Op>
-float start(const ReduceArgs& args, const float* dst) {
-  return args.clear ? Op::kIdentity : *dst;
+constexpr bool kAnyOrder = std::is_same_v<Op, Max> || std::is_same_v<Op, Min>;
+
+template <class V, class Op>
+using Reduction = std::conditional_t<kAnyOrder<Op>, Extreme<V, Op>, Ordered<V, Op>>;
+
+// Lane l with lane l + D, for D = 8 and less, as long as these are in different vectors.
+template <class V, class Op, std::size_t N>
+[[gnu::always_inline]] inline typename V::F fold_vectors(typename V::F (&lanes)[N]) {
+  for (std::size_t d = N / 2; d > 0; d /= 2) {
+    for (std::size_t v = 0; v < d; ++v) lanes[v] = Op::template of<V>(lanes[v], lanes[v + d]);
+  }
+  return lanes[0];
+}
+
+// The columns of one row of a tile in sixteen lanes: lane l takes src[l], src[l + 16], ...; lanes
+// that take nothing stay with the identity.
+template <class V, class Op>
+struct Lanes {
+  static constexpr int kVecs = kLanes / V::kWidth;
+  Reduction<V, Op> lanes[kVecs];
+
+  [[gnu::always_inline]] void take_twice(const float* src) {
+    for (int v = 0; v < kVecs; ++v, src += V::kWidth) {
+      lanes[v].take(V::load(src), V::load(src + kLanes));
+    }
+  }
+  [[gnu::always_inline]] void take(const float* src, int count) {
+    int i = 0;
+    for (; i + 2 * kLanes <= count; i += 2 * kLanes) take_twice(src + i);
+    for (; i < count; i += kLanes) {
+      for (int v = 0; v < kVecs && i + v * V::kWidth < count; ++v) {
+        const int at = i + v * V::kWidth;
+        const auto tail = V::tail(count - at);
+        lanes[v].take(V::load(src + at, tail, V::splat(Op::kIdentity)));
+      }
+    }
+  }
+  [[gnu::always_inline]] typename V::F fold() const {
+    typename V::F folded[kVecs];
+    for (int v = 0; v < kVecs; ++v) folded[v] = lanes[v].key();
+    return fold_vectors<V, typename Reduction<V, Op>::Fold>(folded);
+  }
+};
+
+// Lane l of the result is row l folded: its lanes with those D away, for D = kWidth / 2, ..., 1.
+// Rows are folded two at a time, each in half of the lanes. lanes_of(row) is a row's vector.
+template <class V, class Op, int D, class LanesOf>
+[[gnu::always_inline]] inline typename V::F fold_rows(int row, const LanesOf& lanes_of) {
+  if constexpr (D == V::kWidth) {
+    return lanes_of(row);
+  } else {
+    const auto low = fold_rows<V, Op, 2 * D>(row, lanes_of);
+    const auto high = fold_rows<V, Op, 2 * D>(row + D, lanes_of);
+    const auto kept = V::template mix<D>(low, high);
+    const auto moved = V::template swap<D>(V::template mix<D>(high, low));
+    return Op::template of<V>(kept, moved);
+  }
+}
+
+// Rows of one row of tiles, from column 0 on.
+struct Rows {
+  const float* first;
+  std::ptrdiff_t stride, tile_step;
+  int count;
+
+  const float* at(int i) const { return first + (i < count ? i : count - 1) * stride; }
+};
+
+// Lane i is row i of a tile, of which `count` columns are there.
+template <class V, class Op>
+typename V::F reduce_tile(const Rows& rows, int count) {
+  if (count == 2 * kLanes && rows.count == V::kWidth) {  // as below, unrolled
+    return fold_rows<V, Op, 1>(0, [&](int i) {
+      const float* row = rows.first + i * rows.stride;
+      constexpr int kVecs = kLanes / V::kWidth;
+      typename V::F lanes[kVecs];
+      for (int v = 0; v < kVecs; ++v) {
+        const float* at = row + v * V::kWidth;
+        lanes[v] = Op::template of<V>(V::load(at), V::load(at + kLanes));
+      }
+      return fold_vectors<V, Op>(lanes);
+    });
+  }
+  typename V::F folded[V::kWidth];
+  for (int i = 0; i < V::kWidth; ++i) {
+    Lanes<V, Op> lanes;
+    lanes.take(rows.at(i), count);
+    folded[i] = lanes.fold();
+  }
+  return fold_rows<V, Op, 1>(0, [&](int i) { return folded[i]; });
+}
+
+// Lane i is row i, of n columns; kWhole: they are tiles of 32. A few rows at once, for as many
+// chains as registers allow.
+template <class V, class Op, bool kWhole>
+typename V::F reduce_in_any_order(const Rows& rows, int n, int tile) {
+  using Each = Reduction<V, Op>;
+  constexpr int kAtOnce = kWhole && V::kWidth > 1 ? V::kRegisters / 8 : 1;
+  typename V::F folded[V::kWidth];
+  for (int i = 0; i < V::kWidth; i += kAtOnce) {
+    Lanes<V, Op> lanes[kAtOnce];
+    const float* row[kAtOnce];
+    for (int u = 0; u < kAtOnce; ++u) row[u] = rows.at(i + u);
+    std::ptrdiff_t at = 0;
+    for (int c = 0; c < n; c += tile, at += rows.tile_step) {
+      for (int u = 0; u < kAtOnce; ++u) {
+        if constexpr (kWhole) {
+          lanes[u].take_twice(row[u] + at);
+        } else {
+          lanes[u].take(row[u] + at, min_of(tile, n - c));
+        }
+      }
+    }
+    for (int u = 0; u < kAtOnce; ++u) folded[i + u] = lanes[u].fold();
+  }
+  const auto pick = [&](int i) { return folded[i]; };
+  return Each::of_key(fold_rows<V, typename Each::Fold, 1>(0, pick));
 }
 
 template <class V, class Op>
 void reduce_along_cols(const ReduceArgs& args) {
   const View src(args.src, args.n, args.tile);
   const View dst(args.dst, 1, args.tile);
-  for (int r = 0; r < args.m; ++r) {
-    float* out = dst.at(r, 0);
-    float result = start<Op>(args, out);
-    for (int c = 0; c < args.n; c += args.tile) {
-      Lanes<V, Op> lanes(src.at(r, c), min_of(args.tile, args.n - c));
-      result = Op::template of<Scalar>(result, lanes.fold());
+  const int most = min_of(V::kWidth, args.tile);
+  for (int r = 0; r < args.m; r += most) {
+    Rows rows{src.at(r, 0), src.rows.stride, src.cols.tile_step, min_of(most, args.m - r)};
+    float result[V::kWidth];
+    for (int i = 0; i < V::kWidth; ++i) {
+      result[i] = args.clear || i >= rows.count ? Op::kIdentity : *dst.at(r + i, 0);
     }
-    *out = result;
+    auto total = V::load(result);
+    if constexpr (kAnyOrder<Op>) {
+      const bool whole = args.tile == 2 * kLanes && args.n % args.tile == 0;
+      const auto all = whole ? reduce_in_any_order<V, Op, true> : reduce_in_any_order<V, Op, false>;
+      total = Op::template of<V>(total, all(rows, args.n, args.tile));
+    } else {
+      for (int c = 0; c < args.n; c += args.tile, rows.first += rows.tile_step) {
+        const auto tile = reduce_tile<V, Op>(rows, min_of(args.tile, args.n - c));
+        total = Op::template of<V>(total, tile);
+      }
+    }
+    V::store(result, total);
+    for (int i = 0; i < rows.count; ++i) *dst.at(r + i, 0) = result[i];
   }
 }
 
@@ -78,24 +227,26 @@ void reduce_along_cols(const ReduceArgs& args) {
 template <class V, class Op, int N>
 void reduce_rows_of(const ReduceArgs& args, const View& src, float* out, int c, int count) {
   const auto tail = V::tail(count - (N - 1) * V::kWidth);
-  typename V::F acc[N];
-  for (int v = 0; v < N; ++v) {
-    acc[v] = args.clear   ? V::splat(Op::kIdentity)
-             : v == N - 1 ? V::load(out + v * V::kWidth, tail)
-                          : V::load(out + v * V::kWidth);
+  const auto load = [tail](const float* p, int v) {
+    return v == N - 1 ? V::load(p + v * V::kWidth, tail) : V::load(p + v * V::kWidth);
+  };
+  Reduction<V, Op> acc[N];
+  if (!args.clear) {
+    for (int v = 0; v < N; ++v) acc[v].take(load(out, v));
   }
   for (int r = 0; r < args.m; r += args.tile) {
     const float* row = src.at(r, c);
-    const int last = min_of(args.tile, args.m - r);
-    for (int i = 0; i < last; ++i, row += src.rows.stride) {
-      for (int v = 0; v < N; ++v) {
-        const float* p = row + v * V::kWidth;
-        acc[v] = Op::template of<V>(acc[v], v == N - 1 ? V::load(p, tail) : V::load(p));
-      }
+    const auto step = src.rows.stride;
+    int left = min_of(args.tile, args.m - r);
+    for (; left >= 2; left -= 2, row += 2 * step) {
+      for (int v = 0; v < N; ++v) acc[v].take(load(row, v), load(row + step, v));
+    }
+    if (left == 1) {
+      for (int v = 0; v < N; ++v) acc[v].take(load(row, v));
     }
   }
-  for (int v = 0; v < N - 1; ++v) V::store(out + v * V::kWidth, acc[v]);
-  V::store(out + (N - 1) * V::kWidth, acc[N - 1], tail);
+  for (int v = 0; v < N - 1; ++v) V::store(out + v * V::kWidth, acc[v].result());
+  V::store(out + (N - 1) * V::kWidth, acc[N - 1].result(), tail);
 }
 
 template <class V, class Op>

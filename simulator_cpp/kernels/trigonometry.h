@@ -8,13 +8,13 @@ namespace tileflow {
 namespace {
 
 template <class V>
-typename V::F absolute(typename V::F x) {
+[[gnu::always_inline]] inline typename V::F absolute(typename V::F x) {
   return V::from_bits(V::bit_and(V::bits(x), V::splat_bits(0x7FFFFFFFU)));
 }
 
 // `magnitude` (sign clear) with the sign of x.
 template <class V>
-typename V::F with_sign_of(typename V::F x, typename V::F magnitude) {
+[[gnu::always_inline]] inline typename V::F with_sign_of(typename V::F x, typename V::F magnitude) {
   const auto sign = V::bit_and(V::bits(x), V::splat_bits(0x80000000U));
   return V::from_bits(V::bit_or(V::bits(magnitude), sign));
 }
@@ -85,7 +85,7 @@ template <class V>
 // Below 2^17 by Cody and Waite ("Software manual for the elementary functions", 1980): with fma
 // the first step is exact. All three parts of pi/2 are positive, which keeps r = x for x = -0.
 template <class V>
-Angle<V> reduce_angle(typename V::F x) {
+[[gnu::always_inline]] inline Angle<V> reduce_angle(typename V::F x) {
   const auto t = V::fma(x, V::splat(0x1.45f306p-1F), V::splat(kRoundToInteger));
   const auto n = t - V::splat(kRoundToInteger);
   auto r = V::fma(n, V::splat(-0x1.921fb4p+0F), x);
@@ -98,23 +98,23 @@ Angle<V> reduce_angle(typename V::F x) {
   return angle;
 }
 
-// sin(x + shift pi/2).
+// sin(x + shift pi/2), as r + r s p(s) or 1 + 1 s p(s) with s = r^2.
 template <class V>
-typename V::F sine(typename V::F x, std::uint32_t shift) {
+[[gnu::always_inline]] inline typename V::F sine(typename V::F x, std::uint32_t shift) {
   const auto [r, quadrant] = reduce_angle<V>(x);
   const auto q = V::add(quadrant, V::splat_bits(shift));
+  const auto cosine = V::negative(V::template shl<31>(q));
+  const auto either = [&](float of_cosine, float of_sine) {
+    return V::select(cosine, V::splat(of_cosine), V::splat(of_sine));
+  };
   const auto s = r * r;
-  auto odd = V::fma(s, V::splat(-0x1.9955ccp-13F), V::splat(0x1.11077cp-7F));
-  odd = V::fma(s, odd, V::splat(-0x1.555546p-3F));  // (sin(r) - r) / r^3, 2^-28
-  odd = with_sign_of<V>(r, V::fma(odd * s, r, r));  // -0 for -0
-  auto even = V::fma(s, V::splat(0x1.99e910p-16F), V::splat(-0x1.6c0c2ap-10F));
-  even = V::fma(s, even, V::splat(0x1.55554ap-5F));  // (cos(r) - 1 + r^2/2) / r^4, 2^-33
-  even = V::fma(even * s, s, V::fma(V::splat(-0.5F), s, V::splat(1.0F)));
-
-  const auto is_odd = V::less(
-      V::splat(0.0F), V::to_float(V::bit_and(q, V::splat_bits(1))));  // the cosine's quadrants
-  const auto sign = V::template shl<30>(V::bit_and(q, V::splat_bits(2)));
-  return V::from_bits(V::bit_xor(V::bits(V::select(is_odd, even, odd)), sign));
+  const auto first = V::select(cosine, V::splat(1.0F), r);
+  auto p =
+      V::fma(s, either(-0x1.644856p-10F, -0x1.9951fap-13F), either(0x1.553e60p-5F, 0x1.110774p-7F));
+  p = V::fma(s, p, either(-0x1.ffffb2p-2F, -0x1.555546p-3F));
+  const auto y = with_sign_of<V>(first, V::fma(p, first * s, first));  // -0 for -0
+  const auto sign = V::bit_and(V::template shl<30>(q), V::splat_bits(0x80000000U));
+  return V::from_bits(V::bit_xor(V::bits(y), sign));
 }
 
 }  // namespace

@@ -54,6 +54,9 @@ struct Avx2 {
   static F min_or_second(F a, F b) { return _mm256_min_ps(a, b); }
   static M less(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
   static M unordered(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
+  static M negative(I a) { return _mm256_castsi256_ps(a); }
+  static M either(M a, M b) { return _mm256_or_ps(a, b); }
+  // Takes the sign bits of m.
   static F select(M m, F yes, F no) { return _mm256_blendv_ps(no, yes, m); }
   static bool any(M m) { return _mm256_movemask_ps(m) != 0; }
 
@@ -65,6 +68,8 @@ struct Avx2 {
   static I bit_and(I a, I b) { return _mm256_and_si256(a, b); }
   static I bit_or(I a, I b) { return _mm256_or_si256(a, b); }
   static I bit_xor(I a, I b) { return _mm256_xor_si256(a, b); }
+  static I max(I a, I b) { return _mm256_max_epi32(a, b); }
+  static I min(I a, I b) { return _mm256_min_epi32(a, b); }
   template <int N>
   static I shl(I a) {
     return _mm256_slli_epi32(a, N);
@@ -75,6 +80,14 @@ struct Avx2 {
   }
   static F to_float(I a) { return _mm256_cvtepi32_ps(a); }
   static I round(F a) { return _mm256_cvtps_epi32(a); }
+  static F lookup(const float (&table)[8], I index) {
+    return _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index);
+  }
+  static F lookup(const float (&table)[16], I index) {
+    const F low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index);
+    const F high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), index);
+    return select(negative(shl<28>(index)), high, low);
+  }
 
   static I load(const std::uint16_t* p) {
     return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -85,16 +98,15 @@ struct Avx2 {
   static I load(const std::int32_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
-  static void store(std::uint16_t* p, I v) {
-    const I low = _mm256_and_si256(v, _mm256_set1_epi32(0xFFFF));
-    const I packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+  static void store_upper(std::uint16_t* p, I a, I b) {
+    const I packed = _mm256_packus_epi32(_mm256_srli_epi32(a, 16), _mm256_srli_epi32(b, 16));
+    _mm256_storeu_si256(reinterpret_cast<I*>(p), _mm256_permute4x64_epi64(packed, 0xD8));
   }
-  static void store(std::int8_t* p, I v) {
-    const I low = _mm256_and_si256(v, _mm256_set1_epi32(0xFF));
-    const I halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
-    const __m128i packed = _mm256_castsi256_si128(_mm256_packus_epi16(halves, halves));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), packed);
+  static void store_saturated(std::int8_t* p, I a, I b) {
+    const I words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+    const __m128i bytes =
+        _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
   }
   static void store(std::int32_t* p, I v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
 

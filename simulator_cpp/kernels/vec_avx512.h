@@ -33,6 +33,8 @@ struct Avx512 {
   static F min_or_second(F a, F b) { return _mm512_min_ps(a, b); }
   static M less(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
   static M unordered(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
+  static M negative(I a) { return _mm512_cmplt_epi32_mask(a, _mm512_setzero_si512()); }
+  static M either(M a, M b) { return _mm512_kor(a, b); }
   static F select(M m, F yes, F no) { return _mm512_mask_blend_ps(m, no, yes); }
   static bool any(M m) { return m != 0; }
 
@@ -44,6 +46,8 @@ struct Avx512 {
   static I bit_and(I a, I b) { return _mm512_and_si512(a, b); }
   static I bit_or(I a, I b) { return _mm512_or_si512(a, b); }
   static I bit_xor(I a, I b) { return _mm512_xor_si512(a, b); }
+  static I max(I a, I b) { return _mm512_max_epi32(a, b); }
+  static I min(I a, I b) { return _mm512_min_epi32(a, b); }
   template <int N>
   static I shl(I a) {
     return _mm512_slli_epi32(a, N);
@@ -54,6 +58,15 @@ struct Avx512 {
   }
   static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
   static I round(F a) { return _mm512_cvtps_epi32(a); }
+  static F lookup(const float (&table)[8], I index) {
+    const __m256d eight = _mm256_castps_pd(_mm256_loadu_ps(table));
+    return _mm512_permutexvar_ps(index, _mm512_castpd_ps(_mm512_broadcast_f64x4(eight)));
+  }
+  static F lookup(const float (&table)[16], I index) {
+    return _mm512_permutexvar_ps(index, _mm512_loadu_ps(table));
+  }
+  // a * 2^floor(k), rounded once.
+  static F scale(F a, F k) { return _mm512_scalef_ps(a, k); }
 
   static I load(const std::uint16_t* p) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -62,11 +75,15 @@ struct Avx512 {
     return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
   static I load(const std::int32_t* p) { return _mm512_loadu_si512(p); }
-  static void store(std::uint16_t* p, I v) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v));
+  static void store_upper(std::uint16_t* p, I a, I b) {
+    alignas(64) static constexpr std::uint16_t kOdd[32] = {
+        1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
+        33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+    _mm512_storeu_si512(p, _mm512_permutex2var_epi16(a, _mm512_load_si512(kOdd), b));
   }
-  static void store(std::int8_t* p, I v) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+  static void store_saturated(std::int8_t* p, I a, I b) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + kWidth), _mm512_cvtsepi32_epi8(b));
   }
   static void store(std::int32_t* p, I v) { _mm512_storeu_si512(p, v); }
 

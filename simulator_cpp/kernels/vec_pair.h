@@ -2,6 +2,7 @@
 // tested on a processor that lacks it. The vocabulary is that of vec_scalar.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
@@ -56,6 +57,8 @@ struct Pair {
   }
   static M less(F a, F b) { return {V::less(a.lo, b.lo), V::less(a.hi, b.hi)}; }
   static M unordered(F a, F b) { return {V::unordered(a.lo, b.lo), V::unordered(a.hi, b.hi)}; }
+  static M negative(I a) { return {V::negative(a.lo), V::negative(a.hi)}; }
+  static M either(M a, M b) { return {V::either(a.lo, b.lo), V::either(a.hi, b.hi)}; }
   static F select(M m, F yes, F no) {
     return {V::select(m.lo, yes.lo, no.lo), V::select(m.hi, yes.hi, no.hi)};
   }
@@ -69,6 +72,8 @@ struct Pair {
   static I bit_and(I a, I b) { return {V::bit_and(a.lo, b.lo), V::bit_and(a.hi, b.hi)}; }
   static I bit_or(I a, I b) { return {V::bit_or(a.lo, b.lo), V::bit_or(a.hi, b.hi)}; }
   static I bit_xor(I a, I b) { return {V::bit_xor(a.lo, b.lo), V::bit_xor(a.hi, b.hi)}; }
+  static I max(I a, I b) { return {V::max(a.lo, b.lo), V::max(a.hi, b.hi)}; }
+  static I min(I a, I b) { return {V::min(a.lo, b.lo), V::min(a.hi, b.hi)}; }
   template <int N>
   static I shl(I a) {
     return {V::template shl<N>(a.lo), V::template shl<N>(a.hi)};
@@ -79,6 +84,16 @@ struct Pair {
   }
   static F to_float(I a) { return {V::to_float(a.lo), V::to_float(a.hi)}; }
   static I round(F a) { return {V::round(a.lo), V::round(a.hi)}; }
+  template <std::size_t N>
+  static F lookup(const float (&table)[N], I index) {
+    return {V::lookup(table, index.lo), V::lookup(table, index.hi)};
+  }
+
+  static F scale(F a, F k)
+    requires requires { V::scale(a.lo, k.lo); }
+  {
+    return {V::scale(a.lo, k.lo), V::scale(a.hi, k.hi)};
+  }
 
   template <class T>
   static I load(const T* p)
@@ -92,6 +107,15 @@ struct Pair {
   {
     V::store(p, v.lo);
     V::store(p + kHalf, v.hi);
+  }
+
+  static void store_upper(std::uint16_t* p, I a, I b) {
+    V::store_upper(p, a.lo, a.hi);
+    V::store_upper(p + kWidth, b.lo, b.hi);
+  }
+  static void store_saturated(std::int8_t* p, I a, I b) {
+    V::store_saturated(p, a.lo, a.hi);
+    V::store_saturated(p + kWidth, b.lo, b.hi);
   }
 
   static I load_pairs(const std::int16_t* p) {

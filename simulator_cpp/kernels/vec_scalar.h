@@ -8,6 +8,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -40,6 +41,8 @@ struct Scalar {
   // False where a or b is NaN.
   static M less(F a, F b) { return a < b; }
   static M unordered(F a, F b) { return std::isunordered(a, b); }
+  static M negative(I a) { return a < 0; }
+  static M either(M a, M b) { return a || b; }
   static F select(M m, F yes, F no) { return m ? yes : no; }
   static bool any(M m) { return m; }
 
@@ -51,6 +54,8 @@ struct Scalar {
   static I bit_and(I a, I b) { return a & b; }
   static I bit_or(I a, I b) { return a | b; }
   static I bit_xor(I a, I b) { return a ^ b; }
+  static I max(I a, I b) { return a > b ? a : b; }
+  static I min(I a, I b) { return a < b ? a : b; }
   template <int N>
   static I shl(I a) {
     return wrap(unsigned_of(a) << N);
@@ -60,17 +65,30 @@ struct Scalar {
     return a >> N;
   }
   static F to_float(I a) { return static_cast<F>(a); }
-  // To the nearest even; a is below 2^31 in magnitude.
-  static I round(F a) { return static_cast<I>(std::lrint(a)); }
+  // To the nearest even; -2^31 where that is none of I.
+  static I round(F a) {
+    return a >= -0x1p31F && a < 0x1p31F ? static_cast<I>(std::lrint(a)) : splat_bits(0x8000'0000U);
+  }
+  // table[index mod N].
+  template <std::size_t N>
+  static F lookup(const float (&table)[N], I index) {
+    return table[unsigned_of(index) % N];
+  }
 
-  // Elements of a narrow type, of which all lanes are there: zero- or sign-extended, and the low
-  // bits of each lane.
+  // Elements of a narrow type, of which all lanes are there: zero- or sign-extended.
   static I load(const std::uint16_t* p) { return *p; }
   static I load(const std::int8_t* p) { return *p; }
   static I load(const std::int32_t* p) { return *p; }
-  static void store(std::uint16_t* p, I v) { *p = static_cast<std::uint16_t>(v); }
-  static void store(std::int8_t* p, I v) { *p = static_cast<std::int8_t>(v); }
   static void store(std::int32_t* p, I v) { *p = v; }
+  // Twice as many elements: the upper half of each lane of a, then of b; each saturated.
+  static void store_upper(std::uint16_t* p, I a, I b) {
+    p[0] = static_cast<std::uint16_t>(unsigned_of(a) >> 16);
+    p[1] = static_cast<std::uint16_t>(unsigned_of(b) >> 16);
+  }
+  static void store_saturated(std::int8_t* p, I a, I b) {
+    p[0] = static_cast<std::int8_t>(min(max(a, -128), 127));
+    p[1] = static_cast<std::int8_t>(min(max(b, -128), 127));
+  }
 
   // Two 16-bit elements a lane.
   static I load_pairs(const std::int16_t* p) {

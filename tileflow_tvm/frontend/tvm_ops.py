@@ -89,19 +89,6 @@ def _fma(call: TvmCall) -> list[Op]:
     ]
 
 
-def _silu(call: TvmCall) -> list[Op]:
-    dst, src = call.region(0), call.region(1)
-    if dst.buffer is src.buffer:
-        raise call.error(
-            "silu in place needs a second block",
-            hint="write to another buffer, or T.tf.sigmoid(t, x); T.tf.mul(x, x, t)",
-        )
-    return [
-        call.op("unary", dst, src, func="sigmoid"),
-        call.op("binary", dst, src, dst, func="mul"),
-    ]
-
-
 def _reduce(func: str) -> Callable[[TvmCall], list[Op]]:
     def read(call: TvmCall) -> list[Op]:
         src, axes, accumulate = call.region(1), call.operands[2], bool(call.operands[3])
@@ -164,7 +151,7 @@ TVM_OPS: dict[str, Callable[[TvmCall], list[Op]]] = {
     "sqrt": _unary("sqrt"),
     "reciprocal": _unary("reciprocal"),
     "fma": _fma,
-    "silu": _silu,
+    "silu": _unary("silu"),
     "sum": _reduce("sum"),
     "max": _reduce("max"),
     "min": _reduce("min"),

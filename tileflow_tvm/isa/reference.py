@@ -83,7 +83,9 @@ The bits of a result do not depend on the host's vectors or threads (payloads of
 * `exec.reduce` along `cols`: in each tile of a row, lane l of 16 takes columns l, l + 16, and so
   on; the lanes are folded 8, 4, 2, 1 (lane l with lane l + 8, and so on); the tiles follow in
   ascending order onto the result. Along `rows`: row after row. The sum of nothing is +0.
-* `relu`, `max` and `min` propagate NaN. Transcendental functions are within 2 ulp.
+* `relu`, `max` and `min` propagate NaN. `gelu` is x/2 · (1 + erf(x/√2)), `silu` x / (1 + exp(-x)).
+  Transcendental functions are within 2 ulp of the exact value, `gelu` within 4, also where they
+  are tiny.
 
 ## Choices
 

@@ -156,7 +156,7 @@ OPCODE_BITS = 8
 
 UNARY_FUNCS = (
     "identity", "relu", "exp", "log", "sqrt", "rsqrt", "reciprocal",
-    "tanh", "sigmoid", "abs", "neg", "sin", "cos", "erf",
+    "tanh", "sigmoid", "abs", "neg", "sin", "cos", "erf", "gelu", "silu",
 )  # fmt: skip
 """f of `exec.unary`. relu propagates NaN; rsqrt is 1/sqrt(x), two roundings."""
 
