@@ -42,9 +42,9 @@ def pipeline(program: Program, machine: Machine) -> Program:
     the chain: each takes over from the link before it and hands over to the one behind it, and
     none waits for another. Inside a loop the chain closes into a ring: the last user of
     iteration i hands over to the first user of iteration i + slots, with `slots` tokens there
-    from the start. Where a whole loop leaves or comes, a nop after or before it does so. A hand-over
-    that others imply is left out (`implied`), and what the last iteration alone does (`guards`)
-    takes over inside.
+    from the start. Where a whole loop leaves or comes, a nop after or before it does so. A
+    hand-over that others imply is left out (`implied`), and what the last iteration alone does
+    (`guards`) takes over inside.
 
         for k:                              for k:
             load(a, A[k])                       load(a, A[k])  wait=[free] post=[full]
