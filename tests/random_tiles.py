@@ -2,7 +2,8 @@
 
 Made so that they are legal (nothing is read before it was written, every output is stored) and
 awkward to synchronise: buffers carried around loops, allocated at any depth, written by two
-engines, read by two engines, temporaries in DRAM, operations on any EXEC engine.
+engines, read by two engines, temporaries in DRAM, operations on any EXEC engine, what only the
+last iteration of a loop does.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Var,
 )
 from tileflow_tvm.isa.table import Engine
+from tileflow_tvm.passes.guards import in_last_iteration
 
 TILE = 32
 GRID_TILES = 4
@@ -42,6 +44,7 @@ class Generator:
     units: int = 1
     draw: random.Random = field(init=False)
     count: int = 0
+    trips: dict[Var, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.draw = random.Random(self.seed)
@@ -106,10 +109,20 @@ class Generator:
     def _loop(
         self, buffers: list[Buffer], known: set[Buffer], loops: list[Var], depth: int
     ) -> Loop:
+        if loops and self.draw.random() < 0.3:
+            return self._guard(buffers, known, loops, depth)
         var = Var(f"l{depth}_{self.count}")
-        trips = self.draw.randint(1, GRID_TILES)
+        trips = self.trips[var] = self.draw.randint(1, GRID_TILES)
         inner = self._block(buffers, known, [*loops, var], depth + 1)
         return Loop(var, Affine(trips), tuple(inner), stages=self.draw.choice((0, 0, 1, 2)))
+
+    def _guard(
+        self, buffers: list[Buffer], known: set[Buffer], loops: list[Var], depth: int
+    ) -> Loop:
+        """Something for the last iteration of a loop around it."""
+        var = self.draw.choice(loops)
+        body = self._block(buffers, set(known), loops, depth + 1)
+        return in_last_iteration(var, self.trips[var], body)
 
     def _op(self, buffers: list[Buffer], known: set[Buffer], loops: list[Var]) -> Stmt:
         ready = [buffer for buffer in buffers if buffer in known]

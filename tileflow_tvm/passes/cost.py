@@ -1,7 +1,7 @@
 """What a loop nest costs on a machine: DRAM words, cycles, bytes on chip.
 
-`Cost` is the one model that block sizes are chosen by. `measure` finds it for a nest that has
-been written; `tile_contraction` fills it in from formulas, to compare many nests quickly.
+`measure` finds the cost of a nest that has been written. Contractions have a model of their own,
+`tile_gemm_time`, which compares many nests before one is written.
 """
 
 from __future__ import annotations
@@ -162,12 +162,21 @@ def _measure(body: tuple[Stmt, ...], machine: Machine, trips: dict[Var, int]) ->
     total = Cost()
     for stmt in body:
         if isinstance(stmt, Loop):
-            total += _measure(stmt.body, machine, {**trips, stmt.var: stmt.extent.const})
+            total += _measure(stmt.body, machine, _inside(stmt, trips))
         elif isinstance(stmt, Op) and stmt.name in ("load", "store"):
             total += _transfer(stmt, trips)
         elif isinstance(stmt, Op):
             total += Cost(exec_cycles=_exec_cycles(stmt, machine) * prod(trips.values()))
     return total
+
+
+def _inside(loop: Loop, trips: dict[Var, int]) -> dict[Var, int]:
+    """Trip counts of the loops around the body of `loop`; what is guarded runs once for all the
+    iterations of a loop around it."""
+    if loop.extent.is_const:
+        return {**trips, loop.var: loop.extent.const}
+    ((outer, _),) = loop.extent.terms
+    return {var: count for var, count in trips.items() if var is not outer}
 
 
 def _transfer(op: Op, trips: dict[Var, int]) -> Cost:

@@ -25,7 +25,8 @@ from tileflow_tvm.isa import program as isa
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.table import DTYPES, Engine
 from tileflow_tvm.passes.element_types import ISA_NAME
-from tileflow_tvm.passes.plan_sram import slot_bytes
+from tileflow_tvm.passes.guards import counted
+from tileflow_tvm.passes.plan_sram import ALIGNMENT, bytes_of
 
 Levels = dict[Var, int]
 """The nesting depth of each loop variable in sight."""
@@ -213,7 +214,7 @@ def _iteration(loops: tuple[Loop, ...]) -> Affine:
     """How many iterations of the innermost loop came before, over all of the outer ones."""
     count = Affine()
     trips = 1
-    for loop in reversed(loops):
+    for loop in reversed(counted(loops)):
         count += Affine(0, ((loop.var, trips),)) if trips else Affine()
         trips *= loop.extent.const if loop.extent.is_const else 0
     return count

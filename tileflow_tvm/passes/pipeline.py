@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from tileflow_tvm.errors import KernelError
@@ -19,6 +19,9 @@ from tileflow_tvm.frontend.tile_ir import (
 from tileflow_tvm.frontend.tree import buffers_used
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.table import Engine
+from tileflow_tvm.passes.guards import guarded_by
+from tileflow_tvm.passes.handovers import BEGINNING, Block, HandOver, Use, links, merge
+from tileflow_tvm.passes.implied import implied
 from tileflow_tvm.passes.resources import (
     Resource,
     find_resources,
@@ -39,7 +42,9 @@ def pipeline(program: Program, machine: Machine) -> Program:
     the chain: each takes over from the link before it and hands over to the one behind it, and
     none waits for another. Inside a loop the chain closes into a ring: the last user of
     iteration i hands over to the first user of iteration i + slots, with `slots` tokens there
-    from the start. Where a whole loop leaves or comes, a nop after or before it does so.
+    from the start. Where a whole loop leaves or comes, a nop after or before it does so. A
+    hand-over that others imply is left out (`implied`), and what the last iteration alone does
+    (`guards`) takes over inside.
 
         for k:                              for k:
             load(a, A[k])                       load(a, A[k])  wait=[free] post=[full]
@@ -50,68 +55,9 @@ def pipeline(program: Program, machine: Machine) -> Program:
     program): in program order no wait finds zero, and conflicting uses are ordered.
     """
     build = _Builder(machine)
-    body, handovers = build.block(program.body, None, find_resources(program, machine))
+    body, handovers = build.block(program.body, (), find_resources(program, machine))
     used = _Semaphores(machine)
     return replace(program, body=used.attach_root(body, handovers), semaphores=used.table())
-
-
-@dataclass(eq=False)
-class _HandOver:
-    """`poster` posts after child `after` of a block, `waiter` waits before child `before`;
-    `count` tokens are there from the start (0 where the post comes first in program order).
-    `execs`: the EXEC engines that use what LOAD and STORE hand to each other."""
-
-    poster: Unit
-    waiter: Unit
-    after: int
-    before: int
-    count: int = 0
-    execs: frozenset[int] = frozenset()
-
-    @property
-    def channel(self) -> tuple[Unit, Unit, int, frozenset[int]]:
-        """Hand-overs of one channel may share a token. LOAD and STORE have one for each EXEC, or
-        the engines would go in step."""
-        return self.poster, self.waiter, self.count, self.execs
-
-
-@dataclass(eq=False)
-class _Block:
-    """A loop whose body has been worked on: its children and their hand-overs."""
-
-    loop: Loop
-    children: list[Stmt | _Block]
-    handovers: list[_HandOver]
-
-
-@dataclass(frozen=True)
-class _Use:
-    """How a child of a block uses a resource: the engines `first` begin, the engines `last` end.
-    Where EXECs do nothing but `read`, these are the same ones, in no order."""
-
-    first: tuple[Unit, ...]
-    last: tuple[Unit, ...]
-    read: bool
-
-
-@dataclass
-class _Link:
-    """Part of a chain: the child at which each engine comes, and the one at which it leaves."""
-
-    comes: dict[Unit, int]
-    leaves: dict[Unit, int]
-    read: bool
-
-    def extend(self, index: int, use: _Use) -> None:
-        self.comes = dict.fromkeys(use.first, index) | self.comes
-        self.leaves |= dict.fromkeys(use.last, index)
-
-    def hand_over(self, other: _Link, count: int = 0) -> Iterator[_HandOver]:
-        """From each engine here to each engine there."""
-        for poster, after in self.leaves.items():
-            for waiter, before in other.comes.items():
-                if poster != waiter:
-                    yield _HandOver(poster, waiter, after, before, count)
 
 
 @dataclass
@@ -119,72 +65,92 @@ class _Builder:
     """Finds the hand-overs of each block, innermost first."""
 
     machine: Machine
-    uses: dict[tuple[Resource, int], _Use] = field(default_factory=dict)
+    uses: dict[tuple[Resource, int], Use] = field(default_factory=dict)
     """Of resources by loops."""
     closed: set[tuple[Resource, int]] = field(default_factory=set)
     """(resource, loop) whose ring is closed: tokens stay behind for the next time it runs."""
 
     def block(
-        self, body: tuple[Stmt, ...], loop: Loop | None, resources: list[Resource]
-    ) -> tuple[list[Stmt | _Block], list[_HandOver]]:
-        children: list[Stmt | _Block] = []
+        self, body: tuple[Stmt, ...], loops: tuple[Loop, ...], resources: list[Resource]
+    ) -> tuple[list[Stmt | Block], list[HandOver]]:
+        children: list[Stmt | Block] = []
         for stmt in body:
             if isinstance(stmt, Loop):
-                inner = [part for whole in resources for part in self._parts(whole, stmt, loop)]
-                children.append(_Block(stmt, *self.block(stmt.body, stmt, inner)))
+                inner = [part for whole in resources for part in self._parts(whole, stmt, loops)]
+                children.append(Block(stmt, *self.block(stmt.body, (*loops, stmt), inner)))
             else:
                 children.append(stmt)
-        handovers: list[_HandOver] = []
+        handovers: list[HandOver] = []
         for resource in resources:
-            for handover in self._handovers(resource, body, loop):
+            uses = dict(self._uses(resource, body, loops))
+            for handover in self._handovers(resource, uses, body, loops):
                 if Engine.EXEC not in (handover.poster.engine, handover.waiter.engine):
                     handover.execs = resource.execs
-                handovers.append(handover)
-        return children, _merge(handovers)
+                guard = children[handover.before] if handover.enters else None
+                if isinstance(guard, Block):
+                    guard.enter(handover)
+                elif handover.behind or not implied(handover, resource, children):
+                    handovers.append(handover)
+        return children, merge(handovers)
 
-    def _parts(self, resource: Resource, child: Loop, loop: Loop | None) -> list[Resource]:
-        """What a resource is inside a child of `loop`. Several EXECs would wait for each other at
+    def _parts(self, resource: Resource, child: Loop, loops: tuple[Loop, ...]) -> list[Resource]:
+        """What a resource is inside a child of a block. Several EXECs would wait for each other at
         the blocks of a statement that only those of another statement connect."""
-        if loop or self.machine.exec_engines == 1:
+        if loops or self.machine.exec_engines == 1:
             return [resource]
         return parts_in(resource, child, self.machine)
 
     def _handovers(
-        self, resource: Resource, body: tuple[Stmt, ...], loop: Loop | None
-    ) -> Iterator[_HandOver]:
+        self,
+        resource: Resource,
+        uses: dict[int, Use],
+        body: tuple[Stmt, ...],
+        loops: tuple[Loop, ...],
+    ) -> Iterator[HandOver]:
         """Those of one resource in a block."""
-        uses = dict(self._uses(resource, body, loop))
         if not uses:
             return
-        chain = _links(uses)
+        chain = links(uses)
         for here, there in itertools.pairwise(chain):
-            yield from here.hand_over(there)
-        yield from _past_empty_loops(uses, body)
-        if loop:
-            first, last = tuple(chain[0].comes), tuple(chain[-1].leaves)
+            for handover in here.hand_over(there):
+                yield replace(handover, enters=uses[handover.before].guard)
+        yield from self._past_empty_loops(resource, uses, body)
+        if loops:
+            until, steady = _steady(uses)
             read = len(chain) == 1 and chain[0].read
-            self.uses[resource, id(loop)] = _Use(first, last, read)
-            yield from self._around(resource, uses, chain, loop)
+            first, last = tuple(chain[0].comes), tuple(chain[-1].leaves)
+            self.uses[resource, id(loops[-1])] = Use(first, last, read)
+            if until not in (None, loops[-1]):
+                earlier = tuple(links(steady)[-1].leaves) if steady else ()
+                self.uses[resource, id(loops[-1])] = Use(first, last, read, until, earlier)
+            if steady:
+                yield from self._around(resource, steady, loops)
+            if until is loops[-1]:  # its last iteration ends with more than the ring knows of
+                self.closed.discard((resource, id(loops[-1])))
 
     def _around(
-        self, resource: Resource, uses: dict[int, _Use], chain: list[_Link], loop: Loop
-    ) -> Iterator[_HandOver]:
+        self, resource: Resource, uses: dict[int, Use], loops: tuple[Loop, ...]
+    ) -> Iterator[HandOver]:
         """The hand-over from the last link of an iteration to the first one of a later iteration;
         none where the only user is an inner loop that keeps its own ring closed."""
+        loop = loops[-1]
         child = loop.body[next(iter(uses))]
         if len(uses) == 1 and (resource, id(child)) in self.closed:
             self.closed.add((resource, id(loop)))
             return
+        chain = links(uses)
         only_read = len(chain) == 1 and chain[0].read
         around = list(chain[-1].hand_over(chain[0], resource.slots_in(loop)))
         if only_read or not around or iterations_are_disjoint(resource, loop):
             return
+        if guarded_by(loop, loops) and not resource.allocated_in(loop):
+            return  # a single iteration
         self.closed.add((resource, id(loop)))
         yield from around
 
     def _uses(
-        self, resource: Resource, body: tuple[Stmt, ...], loop: Loop | None
-    ) -> Iterator[tuple[int, _Use]]:
+        self, resource: Resource, body: tuple[Stmt, ...], loops: tuple[Loop, ...]
+    ) -> Iterator[tuple[int, Use]]:
         """The children of a block that use a resource."""
         for index, stmt in enumerate(body):
             if resource.buffers.isdisjoint(buffers_used(stmt)):
@@ -192,54 +158,66 @@ class _Builder:
             if isinstance(stmt, Op):
                 written = stmt.dst is not None and stmt.dst.buffer in resource.buffers
                 unit = (stmt.runs_on,)
-                yield index, _Use(unit, unit, stmt.engine is Engine.EXEC and not written)
+                yield index, Use(unit, unit, stmt.engine is Engine.EXEC and not written)
             elif isinstance(stmt, Loop):
-                parts = self._parts(resource, stmt, loop)
-                yield index, _all(self.uses[part, id(stmt)] for part in parts)
+                parts = self._parts(resource, stmt, loops)
+                use = _all([self.uses[part, id(stmt)] for part in parts])
+                private = (resource, id(stmt)) in self.closed
+                if not private and self._guards(resource, stmt, loops):
+                    use = replace(use, until=guarded_by(stmt, loops), earlier=(), guard=True)
+                yield index, use
+
+    def _guards(self, resource: Resource, loop: Loop, loops: tuple[Loop, ...]) -> bool:
+        """Whether `loop`, in the last iteration of a loop around it, is the last to use a part
+        of `resource` there, each time another part. It then takes over inside, and
+        what comes in later iterations of the loops between them does not wait for it."""
+        outer = guarded_by(loop, loops)
+        if outer is None:
+            return False
+        path = (*loops[loops.index(outer) :], loop)
+        return all(
+            _last_user(resource, level) is child
+            and (level is outer or iterations_are_disjoint(resource, level))
+            for level, child in itertools.pairwise(path)
+        )
+
+    def _past_empty_loops(
+        self, resource: Resource, uses: dict[int, Use], body: tuple[Stmt, ...]
+    ) -> Iterator[HandOver]:
+        """A loop without an iteration hands nothing over inside: that is done behind it."""
+        for index, use in uses.items():
+            stmt = body[index]
+            if not isinstance(stmt, Loop) or stmt.extent.is_const or use.read or use.until:
+                continue
+            if len(uses) == 1 and (resource, id(stmt)) in self.closed:
+                continue
+            pairs = itertools.product(use.first, use.last)
+            yield from (HandOver(a, b, index, index + 1, behind=True) for a, b in pairs if a != b)
 
 
-def _all(uses: Iterable[_Use]) -> _Use:
+def _last_user(resource: Resource, loop: Loop) -> Stmt:
+    users = [s for s in loop.body if not resource.buffers.isdisjoint(buffers_used(s))]
+    return users[-1]
+
+
+def _steady(uses: dict[int, Use]) -> tuple[Loop | None, dict[int, Use]]:
+    """The loop, if any, whose last iteration is not like the others, and the uses in those."""
+    until = next((use.until for use in uses.values() if use.until), None)
+    others = {
+        index: replace(use, last=use.earlier, until=None) if use.until else use
+        for index, use in uses.items()
+        if use.earlier or not use.until
+    }
+    return until, others
+
+
+def _all(uses: list[Use]) -> Use:
     """The use of a resource by a loop that uses its parts."""
-    uses = list(uses)
+    if len(uses) == 1:
+        return uses[0]
     first = dict.fromkeys(unit for use in uses for unit in use.first)
     last = dict.fromkeys(unit for use in uses for unit in use.last)
-    return _Use(tuple(first), tuple(last), all(use.read for use in uses))
-
-
-def _links(uses: dict[int, _Use]) -> list[_Link]:
-    """The chain of `uses`: what EXECs read one after the other in one link."""
-    chain: list[_Link] = []
-    for index, use in uses.items():
-        if not (chain and chain[-1].read and use.read):
-            chain.append(_Link({}, {}, use.read))
-        chain[-1].extend(index, use)
-    return chain
-
-
-def _past_empty_loops(uses: dict[int, _Use], body: tuple[Stmt, ...]) -> Iterator[_HandOver]:
-    """A loop without an iteration hands nothing over inside: that is done behind it."""
-    for index, use in uses.items():
-        stmt = body[index]
-        if isinstance(stmt, Loop) and not stmt.extent.is_const and not use.read:
-            pairs = itertools.product(use.first, use.last)
-            yield from (_HandOver(a, b, index, index + 1) for a, b in pairs if a != b)
-
-
-def _merge(handovers: list[_HandOver]) -> list[_HandOver]:
-    """One token where several resources change hands between the same engines at places that
-    one post and one wait can serve: after the last leaving, before the first coming."""
-    merged: list[_HandOver] = []
-    for new in sorted(handovers, key=lambda h: (h.count, h.after, h.before)):
-        for old in merged:
-            if old.channel != new.channel:
-                continue
-            after, before = max(old.after, new.after), min(old.before, new.before)
-            if old.count or after < before:
-                old.after, old.before = after, before
-                break
-        else:
-            merged.append(replace(new))
-    return merged
+    return Use(tuple(first), tuple(last), all(use.read for use in uses))
 
 
 @dataclass
@@ -259,28 +237,28 @@ class _Semaphores:
         return tuple(self.numbers)
 
     def attach_root(
-        self, children: list[Stmt | _Block], handovers: list[_HandOver]
+        self, children: list[Stmt | Block], handovers: list[HandOver]
     ) -> tuple[Stmt, ...]:
-        numbered: list[tuple[_HandOver, int]] = []
+        numbered: list[tuple[HandOver, int]] = []
         for handover in sorted(handovers, key=lambda h: (h.after, h.before)):
             self.busy = {number for old, number in numbered if old.before > handover.after}
             numbered.append((handover, self._take(handover)))
 
-        def child(index: int, stmt: Stmt | _Block) -> Stmt:
+        def child(index: int, stmt: Stmt | Block) -> Stmt:
             self.busy = {number for h, number in numbered if h.after < index < h.before}
-            return self._attach_loop(stmt) if isinstance(stmt, _Block) else stmt
+            return self._attach_loop(stmt) if isinstance(stmt, Block) else stmt
 
         return _write([child(index, stmt) for index, stmt in enumerate(children)], numbered)
 
-    def _attach_loop(self, block: _Block) -> Loop:
+    def _attach_loop(self, block: Block) -> Loop:
         numbered = [(handover, self._take(handover)) for handover in block.handovers]
         children = [
-            self._attach_loop(child) if isinstance(child, _Block) else child
+            self._attach_loop(child) if isinstance(child, Block) else child
             for child in block.children
         ]
         return replace(block.loop, body=_write(children, numbered))
 
-    def _take(self, handover: _HandOver) -> int:
+    def _take(self, handover: HandOver) -> int:
         wanted = Semaphore(handover.poster, handover.waiter, handover.count)
         for number, semaphore in enumerate(self.numbers):
             if semaphore == wanted and number not in self.busy:
@@ -303,14 +281,19 @@ class _Semaphores:
         )
 
 
-def _write(children: list[Stmt], numbered: list[tuple[_HandOver, int]]) -> tuple[Stmt, ...]:
+def _write(children: list[Stmt], numbered: list[tuple[HandOver, int]]) -> tuple[Stmt, ...]:
     """`children` with the waits and posts on them, and nops where they do not fit."""
     waits: dict[int, list[tuple[Unit, int]]] = defaultdict(list)
     posts: dict[int, list[tuple[Unit, int]]] = defaultdict(list)
+    behind: dict[int, list[Op]] = defaultdict(list)
     for handover, number in numbered:
-        posts[handover.after].append((handover.poster, number))
-        waits[handover.before].append((handover.waiter, number))
-    body: list[Stmt] = []
+        post, wait = (handover.poster, number), (handover.waiter, number)
+        if handover.behind:
+            behind[handover.after] += (*_nops([post], "posts"), *_nops([wait], "waits"))
+        else:
+            posts[handover.after].append(post)
+            waits[handover.before].append(wait)
+    body: list[Stmt] = [*_nops(posts[BEGINNING], "posts")]
     for index in range(len(children) + 1):
         before = waits[index]
         if index == len(children):
@@ -323,8 +306,7 @@ def _write(children: list[Stmt], numbered: list[tuple[_HandOver, int]]) -> tuple
             own, after = _split(after, stmt.runs_on)
             stmt = replace(stmt, waits=mine, posts=own)
         body += _nops(before, "waits")
-        body.append(stmt)
-        body += _nops(after, "posts")
+        body += (stmt, *behind[index], *_nops(after, "posts"))
     return tuple(body)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -19,13 +20,14 @@ from tileflow_tvm.frontend.tile_ir import (
 )
 from tileflow_tvm.frontend.tree import buffers_used, substitute_buffers
 from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.passes.guards import counted
 from tileflow_tvm.passes.sink_allocs import sink_allocs
 
 ALIGNMENT = 64
 """Bytes; every buffer starts on a cache line of the host, and so does every tile."""
 
-DEEPEST_RING = 3
-"""More slots than this hide no more latency: one fills, one is read, one is in between."""
+DEEPEST_RING = 8
+"""More slots than this hide hardly more latency, however small they are."""
 
 
 def plan_sram(program: Program, machine: Machine) -> Program:
@@ -141,7 +143,7 @@ class _Spans:
         whole = self._range([stage]) if stage else self._range(users)
         deepest = _deepest_ring(buffer, loops) if loops else 1
         asked = min(loops[-1].stages, deepest) if loops else 0
-        span = _Span(life, loop, whole, len(loops), deepest, asked)
+        span = _Span(life, loop, whole, len(counted(loops)), deepest, asked)
         (self.on_chip if buffer.scope.on_chip else self.dram).append(span)
 
 
@@ -152,16 +154,30 @@ def _deepest_ring(buffer: Buffer, loops: tuple[Loop, ...]) -> int:
     users = [op for op in ops if any(region.buffer is buffer for region in op.regions)]
     if len({(op.engine, op.unit) for op in users}) < 2:
         return 1
-    if any(not loop.extent.is_const for loop in loops[1:]):
+    around = counted(loops)
+    if any(not loop.extent.is_const for loop in around[1:]):
         return 1
     starts = [r.start for op in users for r in op.regions if r.buffer is buffer]
     if any(step < 0 for start in starts for axis in start for _, step in axis.terms):
         return 1
     trips = 1
-    for loop in loops:
+    for loop in around:
         trips *= loop.extent.const if loop.extent.is_const else DEEPEST_RING
-    wanted = max(DEEPEST_RING, loops[-1].stages)
+    wanted = max(min(DEEPEST_RING, _turns_within(loops)), loops[-1].stages)
     return max(1, min(wanted, trips))
+
+
+def _turns_within(loops: tuple[Loop, ...]) -> int:
+    """How often a ring turns while the blocks of the next loop around it that has some stay: a
+    ring that is no deeper keeps in order what changes there (`passes.implied`)."""
+    turns = 1
+    for at in reversed(range(1, len(loops))):
+        turns *= loops[at].extent.const if loops[at].extent.is_const else 1
+        if any(
+            isinstance(stmt, Alloc) and stmt.buffer.scope.on_chip for stmt in loops[at - 1].body
+        ):
+            return max(2, turns) if turns > 1 else DEEPEST_RING
+    return DEEPEST_RING
 
 
 def _apart_in_time(spans: list[_Span]) -> Iterator[list[_Span]]:
@@ -180,7 +196,7 @@ def _apart_in_time(spans: list[_Span]) -> Iterator[list[_Span]]:
 
 def _place_on_chip(spans: list[_Span], machine: Machine) -> dict[Buffer, _Place]:
     """Without sharing of addresses inside a top-level statement if that fits, since sharing
-    puts the engines in line; then rings as deep as the rest allows, innermost loops first."""
+    puts the engines in line; then rings as deep as the rest allows."""
     limit = machine.sram_bytes
     slots = {span.precise.buffer: max(1, span.asked) for span in spans}
     for shared in (False, True):
@@ -188,17 +204,27 @@ def _place_on_chip(spans: list[_Span], machine: Machine) -> dict[Buffer, _Place]
             break
     else:
         raise _too_large(spans, slots, machine)
-    for depth in range(2, DEEPEST_RING + 1):
-        for span in sorted(spans, key=lambda s: -s.depth):
-            buffer = span.precise.buffer
-            if span.asked or depth > span.deepest or slots[buffer] != depth - 1:
-                continue
-            deeper = slots | {buffer: depth}
-            if _try(spans, deeper, limit, shared=shared) is not None:
-                slots = deeper
+    for span, depth in _wishes(spans):
+        buffer = span.precise.buffer
+        if span.asked or depth > span.deepest or slots[buffer] != depth - 1:
+            continue
+        deeper = slots | {buffer: depth}
+        if _try(spans, deeper, limit, shared=shared) is not None:
+            slots = deeper
     addresses = _try(spans, slots, limit, shared=shared)
     assert addresses is not None
     return {buffer: replace(place, slots=slots[buffer]) for buffer, place in addresses.items()}
+
+
+def _wishes(spans: list[_Span]) -> Iterator[tuple[_Span, int]]:
+    """Who should have how many slots: all of them two, then those of the innermost loops as many
+    as are of use, and so on outwards."""
+    inwards = sorted(spans, key=lambda s: -s.depth)
+    yield from ((span, 2) for span in inwards)
+    for _, level in itertools.groupby(inwards, key=lambda s: s.depth):
+        level_spans = list(level)
+        for depth in range(3, max(span.deepest for span in level_spans) + 1):
+            yield from ((span, depth) for span in level_spans)
 
 
 def _try(

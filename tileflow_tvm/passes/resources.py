@@ -33,6 +33,10 @@ class Resource:
     execs: frozenset[int]
     """The EXEC engines that use it; the first one where none does."""
 
+    def allocated_in(self, loop: Loop) -> bool:
+        """Whether `loop` itself allocates part of it."""
+        return any(allocated_in(loop, buffer) for buffer in self.buffers)
+
     def slots_in(self, loop: Loop) -> int:
         """How many iterations of `loop` may hold the resource at once: the ring's depth where
         the loop allocates the ring and uses nothing else of the resource."""

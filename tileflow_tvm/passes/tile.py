@@ -30,17 +30,20 @@ from tileflow_tvm.passes.tile_values import Dataflow
 def tile(program: Program, machine: Machine) -> Program:
     """Write a loop nest for each Group, and for each operation outside of one.
 
-    Block sizes are those of least DRAM traffic under the SRAM limit (`tile_gemm_plan`,
-    `tile_map`, both by the model of `cost`). A group whose smallest blocks do not fit is split.
-    Where there are several EXEC engines, each has a share of a block of C, or every so many-th
-    block of a map, and buffers of its own for it.
+    Block sizes are those of least time, as far as little DRAM traffic allows (`tile_gemm_plan`), or
+    of least traffic (`tile_map`, by the model of `cost`). A group whose smallest blocks do not fit
+    is split. Where there are several EXEC engines, each has a share of a block of C, or every so
+    many-th block of a map, and buffers of its own for it.
 
     before: group: C = A @ B; D = relu(C)      after: for i: for j:
                                                           C_blk = alloc
                                                           for k:
                                                               A_blk = alloc; load(A_blk, A[i, k])
-                                                              for n: ...
-                                                          for n: relu(C_blk[n]); store(D, C_blk[n])
+                                                              for n:
+                                                                  ...
+                                                                  if k is the last one:
+                                                                      relu(C_blk[n])
+                                                                      store(D, C_blk[n])
 
     Requires: operations are on whole tensors of rank 1 or 2.
     Ensures: operations other than load and store touch blocks only, every block fits; the

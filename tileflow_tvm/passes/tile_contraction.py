@@ -17,6 +17,7 @@ from tileflow_tvm.frontend.tile_ir import (
 )
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.passes.cost import block_bytes, peak_bytes
+from tileflow_tvm.passes.guards import in_last_iteration
 from tileflow_tvm.passes.tile_block import (
     Axis,
     BlockWriter,
@@ -25,7 +26,7 @@ from tileflow_tvm.passes.tile_block import (
     on_unit,
     vector_region,
 )
-from tileflow_tvm.passes.tile_gemm_plan import GemmNeeds, GemmPlan
+from tileflow_tvm.passes.tile_gemm_cost import GemmNeeds, GemmPlan
 from tileflow_tvm.passes.tile_group import GroupForm, gemm_dims
 from tileflow_tvm.passes.tile_values import Dataflow, accumulates
 
@@ -45,8 +46,13 @@ def needs_of(form: GroupForm, flow: Dataflow, machine: Machine) -> GemmNeeds:
     return GemmNeeds(
         m, n, k, accumulates(form.gemm),
         temporaries=shapes.count(full),
+        loaded=sum(isinstance(stmt, Op) and stmt.name == "load" and stmt.dst is not None
+                   and stmt.dst.shape == full for stmt in body),
         live=-(-peak_bytes(body, machine) // block_bytes(full, machine)),
         vectors=len(shapes) - shapes.count(full),
+        maps=sum(isinstance(stmt, Op) and stmt.name not in ("load", "store") for stmt in body),
+        transpose_a=form.gemm.transpose_a,
+        transpose_b=form.gemm.transpose_b,
     )  # fmt: skip
 
 
@@ -96,15 +102,21 @@ class _Nest:
         return self._wrap(self.own, (*first, *self._wrap(self.other, inner)))
 
     def partial_sums(self) -> tuple[Stmt, ...]:
-        """A block of C stays while k advances, then goes out strip by strip.
+        """A block of C stays while k advances, then goes out strip by strip: in the last step of
+        k, each strip as soon as it is complete (`leaves_early`), or behind the loop.
 
-        for i: for j:
-            for k:
-                load A_blk = A[i, k]
-                for n: load B_blk = B[k, j + n]; C_blk[n] += gemm(A_blk, B_blk)
-            for n: maps over C_blk[n]; store
+        for i: for j:                                          for i: for j:
+            for k:                                                 for k:
+                load A_blk = A[i, k]                                   load A_blk = A[i, k]
+                for n:                                                 for n:
+                    load B_blk = B[k, j + n]                               load B_blk = B[k, j + n]
+                    C_blk[n] += gemm(A_blk, B_blk)                         C_blk[n] += gemm(...)
+                    if k is the last one:                          for n:
+                        maps over C_blk[n]; store                      maps over C_blk[n]; store
         """
-        sums, out = self._strip_axis(self.plan.strip), self._strip_axis(self.plan.out)
+        early = self.plan.leaves_early
+        sums = self._strip_axis(self.plan.strip)
+        out = sums if early else self._strip_axis(self.plan.out)
         blocks = [self._result(*self._spans(None, unit)) for unit in self.units]
         resident = [self._load(self.plan.a_resident, *self._spans(sums, u)) for u in self.units]
         streamed = self._load(not self.plan.a_resident, *self._spans(sums))
@@ -112,7 +124,6 @@ class _Nest:
         for unit, (c_blk, _) in enumerate(blocks):
             strip = self._strip(c_blk, *self._spans(sums, unit))
             inner += on_unit((self._gemm(strip, resident[unit], streamed),), unit)
-        steps = self._wrap(self.k, (*chain(*resident), *self._wrap(sums, inner)))
         hoist = {Section.PRE: _vars(self.own, self.other)} if out.var else {}
         first: list[Stmt] = []
         last: list[Stmt] = []
@@ -121,9 +132,20 @@ class _Nest:
             pre, body = self._maps(self._strip(c_blk, *spans), *spans, hoist)
             first += on_unit(pre, unit)
             last += on_unit(body, unit)
-        begin = chain(*(load_c for _, load_c in blocks))
-        block = (*begin, *steps, *first, *self._wrap(out, last))
+        block = [*chain(*(load_c for _, load_c in blocks))]
+        if early:
+            inner += self._in_last_step(last)
+            block += first
+        block += self._wrap(self.k, (*chain(*resident), *self._wrap(sums, inner)))
+        if not early:
+            block += (*first, *self._wrap(out, last))
         return self._wrap(self.own, self._wrap(self.other, block))
+
+    def _in_last_step(self, body: list[Stmt]) -> list[Stmt]:
+        """`body`, when k has come to its end."""
+        if self.k.var is None:
+            return body
+        return [in_last_iteration(self.k.var, self.k.extent, body, self.op.loc)]
 
     def _strip_axis(self, length: int) -> Axis:
         return Axis("n" if self.plan.a_resident else "m", self.plan.other // length)
