@@ -2,7 +2,8 @@
 
 NumPy and the engines take turns inside one process, so that a drifting clock hits all alike; the
 numbers are medians. NumPy is limited to one thread; the sequential engine uses one as well, the
-threaded one has a second thread for DMA, so the honest comparison is the sequential column.
+threaded one has a second thread for DMA, which helps with products, so the honest comparison is
+the sequential column.
 
 DRAM traffic is given in words of 4 bytes next to 2 MNK / sqrt(S) + MN with S the SRAM in words
 (Kwasniewski et al. 2019). Peak memory is what a run adds to the process beyond A, B and C.

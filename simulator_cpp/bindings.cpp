@@ -4,7 +4,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <chrono>
+#include <algorithm>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,23 +28,23 @@ constexpr std::int64_t kNsBetweenSignalChecks = 50'000'000;
 // thread only; others need not compete for the lock.
 class SignalPoll {
  public:
-  SignalPoll() {
-    const py::module_ threading = py::module_::import("threading");
-    handles_signals_ =
-        threading.attr("get_ident")().equal(threading.attr("main_thread")().attr("ident"));
-  }
-
   void operator()() {
-    if (!handles_signals_) return;
+    if (elsewhere_) return;
     const std::int64_t now = now_ns();
     if (now - last_ < kNsBetweenSignalChecks) return;
     last_ = now;
     const py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    elsewhere_ = !in_main_thread();
+    if (!elsewhere_ && PyErr_CheckSignals() != 0) throw py::error_already_set();
   }
 
  private:
-  bool handles_signals_;
+  static bool in_main_thread() {
+    const py::module_ threading = py::module_::import("threading");
+    return threading.attr("get_ident")().equal(threading.attr("main_thread")().attr("ident"));
+  }
+
+  bool elsewhere_ = false;  // another thread handles signals
   std::int64_t last_ = now_ns();
 };
 
@@ -74,19 +76,29 @@ void raise_fault(const py::handle& type, const Fault& fault) {
   throw Fault(FaultKind::kCall, "'" + arg.name + "' " + what);
 }
 
+// NumPy knows bf16 by name, from ml_dtypes. Looking at a name takes microseconds.
+bool is_bf16(const py::dtype& dtype) {
+  static py::handle known;  // kept for good
+  if (dtype.is(known)) return true;
+  const auto name = isa::kDTypeNumpyNames[static_cast<std::size_t>(isa::DType::kBf16)];
+  if (dtype.itemsize() != isa::item_bytes(isa::DType::kBf16) ||
+      dtype.attr("name").cast<std::string>() != name) {
+    return false;
+  }
+  if (!known) known = py::dtype(dtype).release();
+  return true;
+}
+
 // Whether `object` is an array of this element type, in the host's byte order.
 bool holds(const py::handle& object, isa::DType dtype) {
   switch (dtype) {
     case isa::DType::kF32: return py::isinstance<py::array_t<float>>(object);
     case isa::DType::kI8: return py::isinstance<py::array_t<std::int8_t>>(object);
     case isa::DType::kI32: return py::isinstance<py::array_t<std::int32_t>>(object);
-    case isa::DType::kBf16: break;  // NumPy knows it by name, from ml_dtypes
+    case isa::DType::kBf16: break;
   }
-  if (!py::isinstance<py::array>(object)) return false;
-  const auto array = py::reinterpret_borrow<py::array>(object);
-  const auto name = isa::kDTypeNumpyNames[static_cast<std::size_t>(dtype)];
-  return array.itemsize() == isa::item_bytes(dtype) &&
-         array.dtype().attr("name").cast<std::string>() == name;
+  return py::isinstance<py::array>(object) &&
+         is_bf16(py::reinterpret_borrow<py::array>(object).dtype());
 }
 
 std::byte* memory_of(const Argument& arg, const py::handle& object) {
@@ -95,8 +107,10 @@ std::byte* memory_of(const Argument& arg, const py::handle& object) {
     bad_call(arg, "is to be a " + std::string(name) + " array");
   }
   const auto array = py::reinterpret_borrow<py::array>(object);
-  const std::vector<std::int64_t> shape(array.shape(), array.shape() + array.ndim());
-  if (shape != arg.shape) bad_call(arg, "has another shape than the program's argument");
+  if (!std::ranges::equal(std::span(array.shape(), static_cast<std::size_t>(array.ndim())),
+                          arg.shape)) {
+    bad_call(arg, "has another shape than the program's argument");
+  }
   if ((array.flags() & py::array::c_style) == 0) bad_call(arg, "is not C-contiguous");
   const auto item = static_cast<std::uintptr_t>(isa::item_bytes(arg.dtype));
   if (reinterpret_cast<std::uintptr_t>(array.data()) % item != 0) {
@@ -126,6 +140,7 @@ std::vector<std::byte*> memories_of(const Program& program, const py::tuple& arr
                                       " arrays, not " + std::to_string(arrays.size()));
   }
   std::vector<std::byte*> args;
+  args.reserve(program.args.size());
   for (std::size_t i = 0; i < program.args.size(); ++i) {
     args.push_back(memory_of(program.args[i], py::object(arrays[i])));
   }
@@ -133,7 +148,15 @@ std::vector<std::byte*> memories_of(const Program& program, const py::tuple& arr
   return args;
 }
 
-py::dict stats_of(const Program& program, const RunReport& report) {
+// What a run did, as a mapping: most callers never look at it.
+struct Figures {
+  std::shared_ptr<const Program> program;
+  RunReport report;
+};
+
+py::dict dict_of(const Figures& figures) {
+  const auto& [shared, report] = figures;
+  const Program& program = *shared;
   py::dict instructions;
   for (const auto& [mnemonic, count] : instructions_run(report.counters)) {
     instructions[py::str(mnemonic)] = count;
@@ -214,9 +237,9 @@ py::dict time(Session& session, const std::vector<std::int64_t>& scalars) {
   return timing_of(*report);
 }
 
-py::dict run(Session& session, const py::sequence& given, std::vector<std::int64_t> scalars,
-             const std::string& engine, const std::string& level, bool verify, int threads,
-             std::int64_t hand_over) {
+Figures run(Session& session, const py::sequence& given, std::vector<std::int64_t> scalars,
+            const std::string& engine, const std::string& level, bool verify, int threads,
+            std::int64_t hand_over) {
   const py::tuple arrays(given);  // keeps them alive, whatever becomes of the sequence
   const RunRequest request{.args = memories_of(session.program(), arrays),
                            .scalars = std::move(scalars),
@@ -225,11 +248,8 @@ py::dict run(Session& session, const py::sequence& given, std::vector<std::int64
                            .verify = verify,
                            .threading = {threads, hand_over}};
   const Poll poll = SignalPoll();
-  const RunReport report = [&] {
-    const py::gil_scoped_release release;
-    return session.run(request, poll);
-  }();
-  return stats_of(session.program(), report);
+  const py::gil_scoped_release release;
+  return {session.shared_program(), session.run(request, poll)};
 }
 
 std::unique_ptr<Session> decode(const py::bytes& file) {
@@ -246,6 +266,11 @@ py::tuple names(const std::array<std::string_view, N>& all) {
 }
 
 void bind_program(py::module_& module) {
+  py::class_<Figures>(module, "Figures", "What a run did, by name.")
+      .def("keys", [](const Figures& figures) { return dict_of(figures).attr("keys")(); })
+      .def("__getitem__", [](const Figures& figures, const py::str& name) {
+        return py::object(dict_of(figures)[name]);
+      });
   py::class_<Session>(module, "Program", "A decoded .bin. Several threads may run it at once.")
       .def(py::init(&decode), py::arg("file"))
       .def(

@@ -5,8 +5,10 @@
 namespace tileflow {
 namespace {
 
-// A product of more operations is done in pieces, so that a run can be interrupted: some 10 ms.
+// A product of more operations is done in bands, so that a run can be interrupted: some 10 ms.
 constexpr std::int64_t kFlopsAtOnce = std::int64_t{1} << 30;
+// Of a band that several threads may compute, a microsecond; handing one over takes a tenth.
+constexpr std::int64_t kFlopsOfShare = std::int64_t{1} << 17;
 
 std::byte* storage_of(const Program& program, const Memory& memory, const Tensor& tensor) {
   switch (tensor.storage) {
@@ -44,11 +46,13 @@ void Counters::add(const Counters& other) {
   flops += other.flops;
 }
 
-Core::Core(const Program& program, const Kernels& kernels, const Memory& memory, const Poll* poll)
+Core::Core(const Program& program, const Kernels& kernels, const Memory& memory, const Poll* poll,
+           GemmShare* share)
     : kernels_(kernels),
       program_(program),
       sram_(memory.sram),
       poll_(poll),
+      share_(share),
       tile_(program.tile()),
       counters_(program) {
   for (const Tensor& tensor : program.tensors) {
@@ -70,28 +74,18 @@ void Core::operator()(const GemmUse& use) {
   const std::int64_t flops = 2 * use.m * use.n * use.k;
   counters_.flops += flops;
   effort_ += flops / 32;
-  const bool grids = use.dst.pitch != 0 && use.lhs.pitch != 0 && use.rhs.pitch != 0;
-  if (flops > kFlopsAtOnce && grids && poll_ != nullptr) {
-    gemm_in_pieces(args, use);
+  const GemmFn kernel = kernels_.gemm[row_of(use.lhs.dtype)];
+  const bool polls = poll_ != nullptr && flops > kFlopsAtOnce;
+  if (share_ != nullptr && share_->attended() && flops >= 2 * kFlopsOfShare) {
+    share_->compute(GemmBands(kernel, args, use, kFlopsOfShare), polls ? poll_ : nullptr);
+  } else if (polls) {
+    const GemmBands bands(kernel, args, use, kFlopsAtOnce);
+    for (int band = 0; band < bands.count(); ++band) {
+      bands.compute(band);
+      (*poll_)();
+    }
   } else {
-    kernels_.gemm[row_of(use.lhs.dtype)](args);
-  }
-}
-
-// Bands of one row of tiles; every element of dst has the same sums in the same order.
-void Core::gemm_in_pieces(const GemmArgs& args, const GemmUse& use) {
-  const std::int64_t tile_size = std::int64_t{tile_} * tile_;
-  const auto skip = [&](Operand& operand, const Block& block, std::int64_t tiles) {
-    operand.data = static_cast<std::byte*>(operand.data) + tiles * tile_size * block.item();
-  };
-  for (int row = 0; row < args.m; row += tile_) {
-    const std::int64_t tiles = row / tile_;
-    GemmArgs band = args;
-    band.m = std::min(tile_, args.m - row);
-    skip(band.dst, use.dst, tiles * args.dst.pitch);
-    skip(band.lhs, use.lhs, tiles * (args.lhs_transposed ? 1 : args.lhs.pitch));
-    kernels_.gemm[row_of(use.lhs.dtype)](band);
-    (*poll_)();
+    kernel(args);
   }
 }
 

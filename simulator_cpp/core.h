@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "gemm_share.h"
 #include "kernels/kernels.h"
 #include "program.h"
 #include "resolve.h"
@@ -35,7 +36,9 @@ struct Counters {
 class Core {
  public:
   // `poll` is called between the pieces of a long instruction; null where another thread polls.
-  Core(const Program& program, const Kernels& kernels, const Memory& memory, const Poll* poll);
+  // `share` is null where no other thread helps.
+  Core(const Program& program, const Kernels& kernels, const Memory& memory, const Poll* poll,
+       GemmShare* share = nullptr);
 
   // kChecked is for programs that were not verified: it keeps them inside their memory.
   template <bool kChecked>
@@ -64,7 +67,6 @@ class Core {
   static constexpr std::int64_t kEffortOfOne = 64;
 
   Operand operand(const Block& block) const { return {sram_ + block.address, block.pitch}; }
-  void gemm_in_pieces(const GemmArgs& args, const GemmUse& use);
   std::int64_t move(const DmaUse& use, DmaFn kernel);
   void count_elements(std::int64_t elements) {
     counters_.flops += elements;
@@ -76,6 +78,7 @@ class Core {
   std::byte* sram_;
   std::vector<std::byte*> tensors_;  // element (0, ..., 0) of each
   const Poll* poll_;
+  GemmShare* share_;
   int tile_;
   std::int64_t effort_ = 0;
   Counters counters_;

@@ -60,10 +60,12 @@ class Crew {
   std::unique_lock<std::mutex> try_claim() { return {busy_, std::try_to_lock}; }
   Worker& worker(int index);
   Parker& caller() { return caller_; }
+  Respite& respite() { return respite_; }
 
  private:
   std::mutex busy_;
   Parker caller_;  // where the claimant waits
+  Respite respite_;
   std::array<std::unique_ptr<Worker>, kWorkers> workers_;
 };
 

@@ -7,6 +7,8 @@ namespace {
 
 // A sleeper looks up so often; only the calling thread has something to look at.
 constexpr auto kSleep = std::chrono::milliseconds(20);
+// Of a thread that is in the way of another one.
+constexpr auto kNap = std::chrono::microseconds(500);
 // Looking at another thread's engine disturbs it.
 constexpr int kPollsBetweenHelp = 64;
 
@@ -22,7 +24,7 @@ void Shared::fail(std::exception_ptr error) {
 }
 
 void Shared::wake_all() {
-  for (Host* host : hosts) host->wake();
+  for (Host* host : hosts) host->wake_for_news();
 }
 
 bool Runner::ready(const Shared& shared) const {
@@ -59,36 +61,89 @@ void Runner::post(Shared& shared) const {
 void Host::run() {
   if (poll_ != nullptr) pacer_.emplace(*poll_);
   shared_.overlap.busy(side_);
-  while (!shared_.stop.load(std::memory_order_relaxed)) {
-    Round round = step(own_);
-    if (!round.progress && !others_.empty()) {
-      const Round helped = step(others_);
-      round = {helped.progress, round.unfinished || helped.unfinished};
-    }
-    if (!round.unfinished) break;
-    if (!round.progress) wait();
+  attend(true);
+  while (!shared_.over()) {
+    processor_.store(current_processor(), std::memory_order_relaxed);
+    if (is_in_the_way() && !stand_aside()) return;
+    if (!step(own_) && !step(others_) && !lend_a_hand()) wait();
   }
+  attend(false);
   shared_.overlap.idle(side_);
+  leave();
 }
 
-Host::Round Host::step(const std::vector<Seat*>& seats) {
-  Round round;
+// False where none of these engines could go on.
+bool Host::step(const std::vector<Seat*>& seats) {
+  bool progress = false;
   for (Seat* seat : seats) {
-    if (!seat->try_take()) {
-      round.unfinished = true;
-      continue;
-    }
+    if (!seat->try_take()) continue;
     if (!seat->runner.finished()) {
       const Runner::Step step = seat->runner.step(shared_);
-      round.progress |= step != Runner::Step::kBlocked;
-      round.unfinished |= step != Runner::Step::kFinished;
-      if (step == Runner::Step::kFinished) shared_.wake_all();
+      progress |= step != Runner::Step::kBlocked;
+      if (step == Runner::Step::kFinished && --shared_.unfinished == 0) shared_.wake_all();
       if (pacer_) pacer_->spend(seat->runner.core().take_effort());
       if (poll_ != nullptr && step == Runner::Step::kPaused) (*poll_)();
     }
     give_back(*seat);
   }
-  return round;
+  return progress;
+}
+
+// Whether a thread before this one has the same processor, because other programs run on the rest,
+// or has lately waited in vain for help.
+bool Host::is_in_the_way() const {
+  if (is_caller()) return false;
+  if (shared_.respite->lasts()) return true;
+  const int processor = processor_.load(std::memory_order_relaxed);
+  if (processor == kUnknown) return false;
+  for (const Host* host : shared_.hosts) {
+    if (host == this) return false;
+    if (host->processor_.load(std::memory_order_relaxed) == processor) return true;
+  }
+  return false;
+}
+
+// The threads before it do its work meanwhile. False where the run has come to its end without it.
+bool Host::stand_aside() {
+  shared_.overlap.idle(side_);
+  attend(false);
+  // One of them may have gone to sleep where it found an engine taken.
+  for (Host* host : shared_.hosts) {
+    if (host != this) host->wake();
+  }
+  shared_.gate.leave();
+  while (is_in_the_way() && !nap_.wait(0, kNap, [&] { return shared_.over(); })) {
+    processor_.store(current_processor(), std::memory_order_relaxed);
+  }
+  if (!shared_.gate.enter()) return false;
+  attend(true);
+  shared_.overlap.busy(side_);
+  return true;
+}
+
+// Threads that move data help with gemms, unless they sleep.
+void Host::attend(bool attends) {
+  if (side_ != OverlapClock::kDma || attends == attends_) return;
+  attends_ = attends;
+  for (const auto& gemm : shared_.gemms) attends ? gemm->attend() : gemm->leave();
+}
+
+bool Host::can_help() const {
+  return side_ == OverlapClock::kDma &&
+         std::ranges::any_of(shared_.gemms, [](const auto& gemm) { return gemm->open(); });
+}
+
+// A band of a gemm at a time: the thread's own engines come first.
+bool Host::lend_a_hand() {
+  if (side_ != OverlapClock::kDma) return false;
+  for (const auto& gemm : shared_.gemms) {
+    if (!gemm->open()) continue;
+    const std::int64_t start = now_ns();
+    const bool helped = gemm->help();
+    lent_ns_ += now_ns() - start;
+    if (helped) return true;
+  }
+  return false;
 }
 
 // The owner may have found its seat taken and gone to sleep.
@@ -97,35 +152,35 @@ void Host::give_back(Seat& seat) const {
   if (&seat.owner() != this) seat.owner().wake();
 }
 
-// Whether an engine of `seats` can go on; `finished` stays true if all have come to their end.
-bool Host::can_go_on(const std::vector<Seat*>& seats, bool& finished) const {
+bool Host::can_go_on(const std::vector<Seat*>& seats) const {
   for (Seat* seat : seats) {
-    if (!seat->try_take()) {
-      finished = false;
-      continue;
-    }
-    const bool done = seat->runner.finished();
-    const bool ready = !done && seat->runner.ready(shared_);
+    if (!seat->try_take()) continue;
+    const bool ready = !seat->runner.finished() && seat->runner.ready(shared_);
     give_back(*seat);
     if (ready) return true;
-    finished = finished && done;
   }
   return false;
 }
 
 void Host::wait() {
-  int polls = 0;
-  const auto ready = [&] {
-    if (shared_.stop.load()) return true;
-    bool finished = true;
-    if (can_go_on(own_, finished)) return true;
-    if (!finished && ++polls % kPollsBetweenHelp != 0) return false;
-    return can_go_on(others_, finished) || finished;
+  const auto ready = [&](bool look_everywhere) {
+    if (shared_.over() || can_help() || can_go_on(own_)) return true;
+    if (!look_everywhere) return false;
+    processor_.store(current_processor(), std::memory_order_relaxed);
+    return is_in_the_way() || can_go_on(others_);
   };
   shared_.overlap.idle(side_);
-  while (!parker_.wait(shared_.spin_ns, kSleep, ready)) {
-    if (poll_ != nullptr) (*poll_)();
+  const std::int64_t start = now_ns();
+  int polls = 0;
+  if (!parker_.spin(shared_.spin_ns, [&] { return ready(++polls % kPollsBetweenHelp == 0); })) {
+    attend(false);
+    while (!parker_.sleep(kSleep, [&] { return ready(true); })) {
+      if (poll_ != nullptr) (*poll_)();
+    }
+    attend(true);
   }
+  const std::int64_t waited = now_ns() - start;
+  if (is_caller() && waited > shared_.longest_wait_ns) shared_.respite->begin(waited);
   if (poll_ != nullptr) (*poll_)();
   shared_.overlap.busy(side_);
 }

@@ -5,11 +5,13 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
 
 #include "core.h"
+#include "gemm_share.h"
 #include "overlap.h"
 #include "pacer.h"
 #include "parker.h"
@@ -26,17 +28,55 @@ struct alignas(64) Channel {
 
 class Host;
 
+// Who is at work in a run. At its end it is closed, and waits for those inside alone: a thread that
+// sleeps outside may come back much later, where all processors are taken.
+class Gate {
+ public:
+  explicit Gate(Parker& caller) : caller_(caller) {}
+
+  // False where it is closed.
+  bool enter() {
+    int inside = inside_.load();
+    while ((inside & kClosed) == 0) {
+      if (inside_.compare_exchange_weak(inside, inside + 1)) return true;
+    }
+    return false;
+  }
+  void leave() {
+    inside_.fetch_sub(1);
+    caller_.wake();
+  }
+  // Caller: lets nobody in any more.
+  void close() { inside_.fetch_or(kClosed); }
+  bool empty() const { return (inside_.load() & ~kClosed) == 0; }
+
+ private:
+  static constexpr int kClosed = 1 << 30;
+
+  Parker& caller_;
+  std::atomic<int> inside_ = 0;  // threads, but for the caller's
+};
+
 // What the threads of a run share.
 struct Shared {
+  explicit Shared(Parker& caller) : gate(caller) {}
+
+  Gate gate;
   std::array<Channel, 64> channels;
   std::array<Host*, 64> waiter{};  // of each channel; null where nobody waits
   std::vector<Host*> hosts;
+  std::vector<std::unique_ptr<GemmShare>> gemms;  // of those that compute
   std::atomic<bool> stop = false;
+  std::atomic<int> unfinished = 0;  // engines
   std::int64_t spin_ns = 0;
+  // A wait of the caller's for transfers beyond this time is one for a thread without a processor.
+  std::int64_t longest_wait_ns = 0;
+  Respite* respite = nullptr;
   OverlapClock overlap;
 
   // The first exception wins; all hosts stop.
   void fail(std::exception_ptr error);
+  bool over() const { return stop.load() || unfinished.load() == 0; }
   void wake_all();
   void rethrow() const {
     if (error_) std::rethrow_exception(error_);
@@ -96,19 +136,34 @@ class Host {
 
   void own(Seat& seat) { own_.push_back(&seat); }
   void help(Seat& seat) { others_.push_back(&seat); }
-  // Until all engines have finished, or a thread failed.
+  // Until all engines have finished, or a thread failed. A thread other than the caller's is inside
+  // the gate at first, and has left it at the end.
   void run();
+  // Its last words, where run() threw.
+  void leave() {
+    if (!is_caller()) shared_.gate.leave();
+  }
   void wake() { parker_.wake(); }
+  // Where the run has come to its end, or an engine has.
+  void wake_for_news() {
+    parker_.wake();
+    nap_.wake();
+  }
+  // Nanoseconds it spent on gemms of other threads, once they have stopped.
+  std::int64_t lent_ns() const { return lent_ns_; }
 
  private:
-  // What a round over some engines came to.
-  struct Round {
-    bool progress = false;
-    bool unfinished = false;
-  };
-  Round step(const std::vector<Seat*>& seats);
+  static constexpr int kUnknown = -1;
+
+  bool step(const std::vector<Seat*>& seats);
+  void attend(bool attends);
+  bool can_help() const;
+  bool lend_a_hand();
+  bool is_in_the_way() const;
+  bool stand_aside();
+  bool is_caller() const { return shared_.hosts.front() == this; }
   void give_back(Seat& seat) const;
-  bool can_go_on(const std::vector<Seat*>& seats, bool& finished) const;
+  bool can_go_on(const std::vector<Seat*>& seats) const;
   void wait();
 
   Shared& shared_;
@@ -116,7 +171,11 @@ class Host {
   OverlapClock::Side side_;
   const Poll* poll_;
   std::optional<Pacer> pacer_;
+  Parker nap_;
+  std::atomic<int> processor_ = kUnknown;  // that it runs on
   std::vector<Seat*> own_, others_;
+  bool attends_ = false;
+  std::int64_t lent_ns_ = 0;
 };
 
 }  // namespace tileflow

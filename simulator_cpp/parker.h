@@ -1,6 +1,10 @@
 // Where a thread waits: a short while spinning, then asleep.
 #pragma once
 
+#ifdef __linux__
+#include <sched.h>
+#endif
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -20,6 +24,15 @@ inline std::int64_t now_ns() {
       .count();
 }
 
+// The number of the processor that the thread is on; -1 where it cannot be told.
+inline int current_processor() {
+#ifdef __linux__
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
 inline void relax_cpu() {
 #if defined(__x86_64__) || defined(__i386__)
   _mm_pause();
@@ -27,6 +40,24 @@ inline void relax_cpu() {
   asm volatile("yield");
 #endif
 }
+
+// After a wait for a thread that has lost its processor to another program, threads do without each
+// other for a while, which grows with what was lost.
+class Respite {
+ public:
+  void begin(std::int64_t lost_ns) {
+    until_.store(now_ns() + kTimes * lost_ns, std::memory_order_relaxed);
+  }
+  bool lasts() const {
+    const std::int64_t until = until_.load(std::memory_order_relaxed);
+    return until != 0 && now_ns() < until;
+  }
+
+ private:
+  static constexpr int kTimes = 32;
+
+  std::atomic<std::int64_t> until_ = 0;
+};
 
 // One thread waits, any thread wakes it. The waker first makes the condition true with a
 // sequentially consistent write, then calls wake().
@@ -37,18 +68,6 @@ class Parker {
   bool wait(std::int64_t spin_ns, Nanoseconds sleep, Ready ready) {
     return spin(spin_ns, ready) || this->sleep(sleep, ready);
   }
-
-  void wake() {
-    if (!asleep_.load()) return;
-    {
-      const std::lock_guard lock(mutex_);
-      asleep_.store(false);
-    }
-    awake_.notify_one();
-  }
-
- private:
-  static constexpr int kSpinsBetweenClocks = 32;
 
   template <class Ready>
   static bool spin(std::int64_t spin_ns, Ready ready) {
@@ -73,6 +92,18 @@ class Parker {
     asleep_.store(false);
     return ready();
   }
+
+  void wake() {
+    if (!asleep_.load()) return;
+    {
+      const std::lock_guard lock(mutex_);
+      asleep_.store(false);
+    }
+    awake_.notify_one();
+  }
+
+ private:
+  static constexpr int kSpinsBetweenClocks = 32;
 
   std::mutex mutex_;
   std::condition_variable awake_;

@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
@@ -47,9 +48,11 @@ const Kernels& find_kernels(const std::string& level) {
   if (wanted.empty() && from_environment != nullptr) wanted = from_environment;
   const auto available = available_kernels();
   if (wanted.empty()) return *available.back();
-  std::string names;
   for (const Kernels* kernels : available) {
     if (wanted == kernels->level) return *kernels;
+  }
+  std::string names;
+  for (const Kernels* kernels : available) {
     names += (names.empty() ? "" : ", ") + std::string(kernels->level);
   }
   throw Fault(FaultKind::kRun, (level.empty() ? "TILEFLOW_SIMD: " : "") +
@@ -58,10 +61,11 @@ const Kernels& find_kernels(const std::string& level) {
 }
 
 EngineChoice engine_named(std::string_view name) {
+  const auto found = std::ranges::find(kEngineNames, name);
+  if (found != kEngineNames.end()) return static_cast<EngineChoice>(found - kEngineNames.begin());
   std::string names;
-  for (std::size_t i = 0; i < kEngineNames.size(); ++i) {
-    if (name == kEngineNames[i]) return static_cast<EngineChoice>(i);
-    names += (names.empty() ? "" : ", ") + std::string(kEngineNames[i]);
+  for (const std::string_view known : kEngineNames) {
+    names += (names.empty() ? "" : ", ") + std::string(known);
   }
   throw Fault(FaultKind::kCall, "no engine '" + std::string(name) + "'; there are: " + names);
 }

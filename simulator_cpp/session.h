@@ -73,6 +73,7 @@ class Session {
   explicit Session(std::span<const std::uint8_t> file) : program_(parse_program(file)) {}
 
   const Program& program() const { return *program_; }
+  std::shared_ptr<const Program> shared_program() const { return program_; }
   // Proves the program for these scalars unless it was. The time it took, in ns.
   std::int64_t verify(const std::vector<std::int64_t>& scalars, const Poll& poll);
   // Model time for these scalars; proves the program unless it was.

@@ -20,9 +20,21 @@ namespace {
 // Waits are mostly shorter than this; sleeping and being woken costs about as much.
 constexpr std::int64_t kSpinNs = 100'000;
 constexpr auto kSleep = std::chrono::milliseconds(20);
-// What can overlap, at the least, for it to pay to wake threads: a wake-up takes some 100 us, at
+// A thread that fills SRAM takes no longer, if it has a processor.
+constexpr std::int64_t kLongestWaitNs = 200'000;
+constexpr std::int64_t kSlowestTransfer = 1;  // bytes a nanosecond
+// What threads can save, at the least, for it to pay to wake them: a wake-up takes some 100 us, at
 // times a millisecond, and what one core has loaded another one has to fetch.
-constexpr std::int64_t kWorthThreadsNs = 2'000'000;
+constexpr std::int64_t kWorthThreadsNs = 500'000;
+
+// What the threads of a run have; it lives until the last of them has noticed that the run is over.
+struct Team {
+  explicit Team(Parker& caller) : shared(caller) {}
+
+  Shared shared;
+  std::vector<std::unique_ptr<Host>> hosts;
+  std::vector<std::unique_ptr<Seat>> seats;
+};
 
 class ThreadedRun {
  public:
@@ -31,7 +43,11 @@ class ThreadedRun {
         threads_(threads),
         hand_over_(hand_over),
         walker_(launch.program, launch.scalars),
-        core_(launch.program, launch.kernels, launch.memory, &launch.poll) {
+        core_(launch.program, launch.kernels, launch.memory, &launch.poll),
+        team_(std::make_shared<Team>(Crew::of_process().caller())),
+        shared_(team_->shared),
+        hosts_(team_->hosts),
+        seats_(team_->seats) {
     std::ranges::copy(launch.program.sem_counts, posted_.begin());
   }
 
@@ -41,12 +57,19 @@ class ThreadedRun {
     const auto claim = crew.try_claim();
     if (threads_ > 1 && claim) call_workers(crew);
     if (!run_alone()) run_together(crew);
-    Outcome outcome{core_.counters(), shared_.overlap.total_ns()};
+    Outcome outcome{core_.counters(), overlap_ns()};
     for (const auto& seat : seats_) outcome.counters.add(seat->runner.core().counters());
     return outcome;
   }
 
  private:
+  // A thread that computes for another one is no longer busy with DMA.
+  std::int64_t overlap_ns() const {
+    std::int64_t overlap = shared_.overlap.total_ns();
+    for (const auto& host : hosts_) overlap -= host->lent_ns();
+    return std::max<std::int64_t>(overlap, 0);
+  }
+
   void call_workers(Crew& crew) {
     shared_.spin_ns = threads_ <= usable_processors() ? kSpinNs : 0;
     try {
@@ -55,7 +78,7 @@ class ThreadedRun {
       workers_.clear();
     }
     // A thread may still be about to drop the last offer; it is not worth waiting for.
-    if (hand_over_ < 0 && !all_idle()) workers_.clear();
+    if (hand_over_ < 0 && (crew.respite().lasts() || !all_idle())) workers_.clear();
     while (!crew.caller().wait(0, kSleep, [&] { return all_idle(); })) launch_.poll();
     for (Worker* worker : workers_) worker->offer(shared_.spin_ns);
   }
@@ -108,20 +131,18 @@ class ThreadedRun {
   }
 
   void run_together(Crew& crew) {
+    shared_.respite = &crew.respite();
+    shared_.longest_wait_ns = kLongestWaitNs + launch_.program.sram_bytes() / kSlowestTransfer;
     make_hosts(crew);
     for (const auto& host : hosts_) shared_.hosts.push_back(host.get());
-    const auto run_host = [this](Host* host) {
-      try {
-        host->run();
-      } catch (...) {
-        shared_.fail(std::current_exception());
-      }
-    };
+    shared_.unfinished.store(static_cast<int>(seats_.size()));
     for (std::size_t i = 0; i < workers_.size(); ++i) {
-      workers_[i]->start([run_host, host = hosts_[i + 1].get()] { run_host(host); });
+      shared_.gate.enter();
+      workers_[i]->start([team = team_, i] { run_host(team->shared, *team->hosts[i + 1]); });
     }
-    run_host(hosts_.front().get());
-    while (!crew.caller().wait(shared_.spin_ns, kSleep, [&] { return all_idle(); })) {
+    run_host(shared_, *hosts_.front());
+    shared_.gate.close();
+    while (!crew.caller().wait(shared_.spin_ns, kSleep, [&] { return shared_.gate.empty(); })) {
       try {
         launch_.poll();
       } catch (...) {
@@ -129,6 +150,15 @@ class ThreadedRun {
       }
     }
     shared_.rethrow();
+  }
+
+  static void run_host(Shared& shared, Host& host) {
+    try {
+      host.run();
+    } catch (...) {
+      shared.fail(std::current_exception());
+      host.leave();
+    }
   }
 
   // The first EXEC is the calling thread's, each further one has a worker, LOAD and STORE have the
@@ -170,8 +200,18 @@ class ThreadedRun {
     Walker walker = walker_;
     walker.restrict_to(engine);
     const Poll* poll = engine == kFirstExec ? &launch_.poll : nullptr;
-    Core core(launch_.program, launch_.kernels, launch_.memory, poll);
     const std::size_t owner = host_index(engine);
+    GemmShare* share = nullptr;
+    // Where threads share a processor nobody is idle while another one computes.
+    if (owner < host_index(kLoad) && shared_.spin_ns > 0) {
+      Crew& crew = Crew::of_process();
+      Parker& parker = owner == 0 ? crew.caller() : workers_[owner - 1]->parker();
+      share =
+          shared_.gemms
+              .emplace_back(std::make_unique<GemmShare>(parker, shared_.spin_ns, crew.respite()))
+              .get();
+    }
+    Core core(launch_.program, launch_.kernels, launch_.memory, poll, share);
     seats_.push_back(
         std::make_unique<Seat>(*hosts_[owner], Runner(std::move(walker), std::move(core), taken_)));
     Seat& seat = *seats_.back();
@@ -186,9 +226,10 @@ class ThreadedRun {
   Core core_;
   TokenCounts posted_{}, taken_{};
   std::vector<Worker*> workers_;
-  Shared shared_;
-  std::vector<std::unique_ptr<Host>> hosts_;
-  std::vector<std::unique_ptr<Seat>> seats_;
+  std::shared_ptr<Team> team_;
+  Shared& shared_;
+  std::vector<std::unique_ptr<Host>>& hosts_;
+  std::vector<std::unique_ptr<Seat>>& seats_;
 };
 
 }  // namespace
@@ -203,10 +244,13 @@ int usable_processors() {
 
 bool threads_pay(const Work& work) {
   // Rough rates; only the order of magnitude counts.
-  const std::int64_t exec_ns = work.flops / 64 + work.exec_elements / 4 + 50 * work.instructions;
+  const std::int64_t gemm_ns = work.flops / 80;
+  const std::int64_t exec_ns = gemm_ns + work.exec_elements / 4 + 50 * work.instructions;
   const std::int64_t dma_ns = work.dma_bytes / 8 + 50 * work.instructions;
   const std::int64_t others_ns = exec_ns - exec_ns / std::max(1, work.execs);
-  return std::max(std::min(exec_ns, dma_ns), others_ns) > kWorthThreadsNs;
+  // What goes on beside other work: transfers, gemms in bands, and what other EXECs do.
+  const std::int64_t beside_ns = std::max(std::min(exec_ns, dma_ns) + gemm_ns / 2, others_ns);
+  return std::min(beside_ns, (exec_ns + dma_ns) / 2) > kWorthThreadsNs;
 }
 
 Outcome run_threaded(const Launch& launch, Threading threading) {

@@ -58,7 +58,7 @@ class Walker {
     std::uint8_t levels = 0;  // loops that must be open
     std::uint8_t terms = 0;
     bool set = false;
-    std::array<Term, kSources> term{};
+    std::array<Term, kSources> term;  // the first `terms` of them
   };
   struct Extent {
     std::int64_t limit = 0;
@@ -90,7 +90,7 @@ class Walker {
   std::array<std::int64_t, kSources> sources_{};  // loop iterations, then scalars
   std::array<bool, kLevels> scalar_set_{};
   std::array<Frame, kLevels> frames_{};
-  std::array<Generator, 64> agens_{};
+  std::array<Generator, 64> agens_;  // 34 KB: their terms are not cleared
   std::array<Extent, 64> extents_{};
 };
 

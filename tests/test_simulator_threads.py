@@ -38,6 +38,20 @@ def test_the_same_bits_from_any_hand_over(rng, threads):
         assert threads > 1 or stats["overlap_ns"] == 0
 
 
+@pytest.mark.parametrize("shape", [(300, 100, 900), (100, 300, 900), (257, 259, 700)])
+def test_the_same_bits_from_a_gemm_that_threads_share(rng, shape):
+    """Instructions of several bands: of rows, of columns, with tails."""
+    arrays = gemm_arrays(rng, *shape)
+    program = gemm_core(*shape, block=128)
+    program.run(arrays, [], "sequential")
+    want = arrays[2].tobytes()
+    # On a busy host the other thread mostly stands aside.
+    for _ in range(400):
+        arrays[2][:] = np.nan
+        program.run(arrays, [], "threaded", threads=2, hand_over=0)
+        assert arrays[2].tobytes() == want
+
+
 def test_dma_and_compute_overlap(rng):
     arrays = gemm_arrays(rng, 512, 512, 512)
     program = gemm_core(512, 512, 512)

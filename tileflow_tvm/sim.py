@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -83,12 +83,17 @@ class Stats:
         return {**asdict(replace(self, timing=None)), "cycles": self.cycles, "timing": timing}
 
 
-@dataclass(frozen=True)
 class Result:
-    """`outputs` in the order of the arguments that are written."""
+    """`outputs` in the order of the arguments that are written; `stats` are put together when
+    they are first looked at."""
 
-    outputs: tuple[np.ndarray, ...]
-    stats: Stats
+    def __init__(self, outputs: tuple[np.ndarray, ...], stats: Callable[[], Stats]) -> None:
+        self.outputs = outputs
+        self._stats = stats
+
+    @cached_property
+    def stats(self) -> Stats:
+        return self._stats()
 
 
 class Simulator:
@@ -160,15 +165,14 @@ class Simulator:
         launch = self._launch(scalars or {})
         arrays = self._arrays(inputs, out)
         try:
-            raw = self._core.run(arrays, launch, engine, simd, verify)
+            report = self._core.run(arrays, launch, engine, simd, verify)
         except self._fault as fault:
             raise self._explain(fault) from None
-        outputs = tuple(
-            array
-            for array, arg in zip(arrays, self.program.args, strict=True)
-            if arg.role is not Role.IN
-        )
-        return Result(outputs, Stats(**raw, timing=self._time(launch) if verify else None))
+
+        def stats() -> Stats:
+            return Stats(**report, timing=self._time(launch) if verify else None)
+
+        return Result(tuple([arrays[i] for i in self._written]), stats)
 
     @cached_property
     def reads(self) -> tuple[ArgSpec, ...]:
@@ -178,8 +182,23 @@ class Simulator:
     def writes(self) -> tuple[ArgSpec, ...]:
         return tuple(arg for arg in self.program.args if arg.role is not Role.IN)
 
+    @cached_property
+    def _written(self) -> tuple[int, ...]:
+        args = enumerate(self.program.args)
+        return tuple(index for index, arg in args if arg.role is not Role.IN)
+
+    @cached_property
+    def _moves(self) -> tuple[tuple[ArgSpec, np.dtype[Any], bool, bool], ...]:
+        """Each argument with its dtype, whether it is read, and whether it is written."""
+        return tuple(
+            (arg, DTYPES[arg.dtype], arg.role is not Role.OUT, arg.role is not Role.IN)
+            for arg in self.program.args
+        )
+
     def _launch(self, scalars: Mapping[str, int]) -> list[int]:
         wanted = self.program.scalars
+        if not wanted and not scalars:
+            return []
         if set(scalars) != set(wanted):
             names = ", ".join(wanted) or "none"
             given = ", ".join(scalars) or "none"
@@ -208,20 +227,21 @@ class Simulator:
                 f"{len(self.writes)} arrays are written, out has {len(out)}",
                 hint=f"the program writes {names or 'nothing'}",
             )
-        given = iter([checked_input(arg, x) for arg, x in zip(self.reads, inputs, strict=True)])
+        given = iter(inputs)
+        arrays = [
+            checked_input(arg, next(given)) if read else None for arg, _, read, _ in self._moves
+        ]
         targets = iter(out) if out is not None else None
-        arrays = []
-        for arg in self.program.args:
-            source = next(given) if arg.role is not Role.OUT else None
-            if arg.role is Role.IN:
-                arrays.append(source)
+        for index, (arg, dtype, read, written) in enumerate(self._moves):
+            if not written:
                 continue
-            target = np.empty(arg.shape, DTYPES[arg.dtype])
-            if targets is not None:
+            if targets is None:
+                target = np.empty(arg.shape, dtype)
+            else:
                 target = _checked_target(arg, next(targets), inputs)
-            if source is not None:
-                np.copyto(target, source)
-            arrays.append(target)
+            if read:
+                np.copyto(target, arrays[index])
+            arrays[index] = target
         return arrays
 
     def _explain(self, fault: Any) -> TileflowError:
@@ -251,6 +271,10 @@ def draw(rng: np.random.Generator, arg: ArgSpec) -> np.ndarray:
 def checked_input(arg: ArgSpec, value: Any) -> np.ndarray:
     """`value` as a C-contiguous array; CallError where dtype or shape are not the argument's."""
     dtype = DTYPES[arg.dtype]
+    if type(value) is np.ndarray and value.dtype is dtype and value.shape == arg.shape:
+        flags = value.flags
+        if flags.c_contiguous and flags.aligned:
+            return value
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -284,16 +308,17 @@ def _reshape_hint(arg: ArgSpec, array: np.ndarray) -> str:
 
 
 def _checked_target(arg: ArgSpec, target: Any, inputs: Sequence[Any]) -> np.ndarray:
-    empty = f"np.empty({arg.shape}, {_spelled(DTYPES[arg.dtype])})"
-    if not isinstance(target, np.ndarray) or target.dtype != DTYPES[arg.dtype]:
-        raise CallError(f"out for '{arg.name}' is to be a {DTYPES[arg.dtype]} array", hint=empty)
-    if target.shape != arg.shape:
-        raise CallError(
-            f"out for '{arg.name}' has shape {target.shape}, not {arg.shape}", hint=empty
-        )
-    flags = target.flags
-    if not (flags.c_contiguous and flags.writeable and flags.aligned):
-        raise CallError(f"out for '{arg.name}' is to be C-contiguous and writeable", hint=empty)
+    dtype = DTYPES[arg.dtype]
+    wrong = ""
+    if not isinstance(target, np.ndarray) or target.dtype != dtype:
+        wrong = f"is to be a {dtype} array"
+    elif target.shape != arg.shape:
+        wrong = f"has shape {target.shape}, not {arg.shape}"
+    elif not target.flags.carray:
+        wrong = "is to be C-contiguous and writeable"
+    if wrong:
+        hint = f"np.empty({arg.shape}, {_spelled(dtype)})"
+        raise CallError(f"out for '{arg.name}' {wrong}", hint=hint)
     if any(isinstance(x, np.ndarray) and np.may_share_memory(x, target) for x in inputs):
         raise CallError(f"out for '{arg.name}' overlaps an input", hint="give it memory of its own")
     return target
