@@ -333,10 +333,21 @@ def table_of(level: str, rows: list[Measured]) -> Table:
     return table
 
 
+def spare_levels() -> list[str]:
+    """Those of which another level uses a part, and has functions of its own for the rest."""
+    return [name for name in dict.fromkeys(row[3] for row in kernels.table())
+            if name not in kernels.levels()]  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15, help="measurements of each (default 15)")
-    parser.add_argument("--levels", nargs="*", default=[level_of_peers()])
+    parser.add_argument(
+        "--levels",
+        nargs="*",
+        default=[*kernels.available()[-1:], *spare_levels()],
+        help="default: the fastest, and what it has on lesser processors",
+    )
     parser.add_argument("--only", help="operations and functions that contain this")
     parser.add_argument("--json", type=Path, default=Path("build/bench_kernels.json"))
     options = parser.parse_args()

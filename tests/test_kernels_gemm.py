@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_kernels_operands import LEVELS, NUMPY, TILES, Matrix, kinds, random_matrix
+from test_kernels_operands import LEVELS, TILES, Matrix, kinds, random_matrix
 
 from tileflow_tvm._sim import kernels
-from tileflow_tvm.isa.table import GEMM_DTYPES
 
 UNIT_SHAPES = [(1, 50, 70), (50, 1, 70), (9, 40, 1), (1, 1, 45), (1, 50, 1)]
 
@@ -19,14 +18,6 @@ def fused(acc: np.ndarray, lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
         product = np.multiply.outer(lhs[:, k].astype(np.float64), rhs[k].astype(np.float64))
         acc = (acc.astype(np.float64) + product).astype(np.float32)
     return acc
-
-
-def modular(acc: np.ndarray, lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-    """acc + lhs @ rhs of integers, modulo 2^32."""
-    return (acc.astype(np.int64) + lhs.astype(np.int64) @ rhs.astype(np.int64)).astype(np.int32)
-
-
-ORACLES = {"f32": fused, "bf16": fused, "i8": modular}
 
 
 def run(level: str, dst: Matrix, lhs: Matrix, rhs: Matrix, **flags: bool) -> None:
@@ -147,36 +138,3 @@ def test_nan_and_infinity_stay_in_their_row_and_column(level: str) -> None:
     nan = np.isnan(dst.values)
     assert nan[33].all()
     assert nan.sum() == 50 + 1
-
-
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("tile", [8, 32, 128])
-@pytest.mark.parametrize("dtype", ["bf16", "i8"])
-@pytest.mark.parametrize(("m", "n", "k"), [*SHAPES, *UNIT_SHAPES, (35, 45, 0), (64, 20, 513)])
-@pytest.mark.parametrize("clear", [True, False])
-def test_gemm_of_narrow_operands(
-    level: str, tile: int, dtype: str, m: int, n: int, k: int, clear: bool
-) -> None:
-    rng = np.random.default_rng(m + 1000 * n + 1000000 * k)
-    wide = GEMM_DTYPES[dtype]
-    for ta in (False, True):
-        for tb in (False, True):
-            lhs = random_matrix(rng, *((k, m) if ta else (m, k)), tile, dtype=dtype, extra_pitch=1)
-            rhs = random_matrix(rng, *((n, k) if tb else (k, n)), tile, dtype=dtype)
-            dst = random_matrix(rng, m, n, tile, dtype=wide, extra_pitch=2)
-            a = lhs.values.T if ta else lhs.values
-            b = rhs.values.T if tb else rhs.values
-            start = np.zeros((m, n), NUMPY[wide]) if clear else dst.values
-            expected = ORACLES[dtype](start, a, b)
-            run(level, dst, lhs, rhs, clear=clear, lhs_transposed=ta, rhs_transposed=tb)
-            dst.check(expected)
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_sums_of_integers_are_modulo_2_to_the_32(level: str) -> None:
-    """Also where every product is the largest there is, (-128)^2."""
-    lhs = Matrix(9, 600, dtype="i8").set(np.full((9, 600), -128))
-    rhs = Matrix(600, 17, dtype="i8").set(np.full((600, 17), -128))
-    dst = Matrix(9, 17, dtype="i32").set(np.full((9, 17), 2**31 - 1000))
-    run(level, dst, lhs, rhs, clear=False)
-    dst.check(np.full((9, 17), 2**31 - 1000 + 600 * 128**2 - 2**32))

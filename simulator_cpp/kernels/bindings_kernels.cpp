@@ -3,11 +3,14 @@
 // `repeats` is for benchmarks: calls are shorter than what Python takes for one.
 #include "kernels/bindings_kernels.h"
 
+#include <pybind11/functional.h>
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -28,6 +31,8 @@ using Matrix = std::pair<py::array, int>;  // flat memory, pitch
 using Box = std::vector<std::tuple<std::uint32_t, int, std::int32_t, bool>>;
 using Coords = std::vector<std::int64_t>;
 
+std::size_t row_of(isa::DType dtype) { return static_cast<std::size_t>(dtype); }
+
 const Kernels& level_named(const std::string& name) {
   for (const Kernels* level : all_test_kernels()) {
     if (name == level->level) return *level;
@@ -37,12 +42,37 @@ const Kernels& level_named(const std::string& name) {
 
 // One for each kernel of a level, in the order of kernel_rows().
 constexpr std::size_t kFunctions = (sizeof(Kernels) - sizeof(Kernels::level)) / sizeof(DmaFn);
+using Functions = std::array<DmaFn, kFunctions>;  // whatever their type is
+
+Functions functions_of(const Kernels& level) {
+  if (kernel_rows().size() != kFunctions) throw std::logic_error("a kernel is not in the registry");
+  Functions functions;
+  std::memcpy(&functions, reinterpret_cast<const char*>(&level) + sizeof(Kernels::level),
+              sizeof(functions));
+  return functions;
+}
+
+// The numbers of the rows for which a level has a function that no level before it has.
+std::vector<std::size_t> rows_of(const Kernels& level) {
+  const Functions functions = functions_of(level);
+  std::array<bool, kFunctions> shared{};
+  for (const Kernels* other : all_test_kernels()) {
+    if (other == &level) break;
+    const Functions theirs = functions_of(*other);
+    for (std::size_t row = 0; row < kFunctions; ++row) shared[row] |= theirs[row] == functions[row];
+  }
+  std::vector<std::size_t> rows;
+  for (std::size_t row = 0; row < kFunctions; ++row) {
+    if (!shared[row]) rows.push_back(row);
+  }
+  return rows;
+}
 
 py::list table() {
-  if (kernel_rows().size() != kFunctions) throw std::logic_error("a kernel is not in the registry");
   py::list all;
   for (const Kernels* level : all_test_kernels()) {
-    for (const KernelRow& row : kernel_rows()) {
+    for (const std::size_t number : rows_of(*level)) {
+      const KernelRow& row = kernel_rows()[number];
       all.append(py::make_tuple(std::string(row.operation), std::string(row.function),
                                 std::string(row.dtype), level->level));
     }
@@ -50,11 +80,46 @@ py::list table() {
   return all;
 }
 
-std::vector<std::string> names(std::span<const Kernels* const> levels) {
+std::vector<std::string> levels_to_run() {
   std::vector<std::string> result;
-  for (const Kernels* level : levels) result.emplace_back(level->level);
+  for (const Kernels* level : available_kernels()) result.emplace_back(level->level);
   return result;
 }
+
+std::vector<std::string> whole_levels() {
+  std::vector<std::string> result;
+  for (const Kernels* level : all_test_kernels()) {
+    if (rows_of(*level).size() == kFunctions) result.emplace_back(level->level);
+  }
+  return result;
+}
+
+#ifdef TILEFLOW_X86
+using Floats = py::array_t<float>;
+using Words = py::array_t<std::int32_t>;
+
+// The element types whose products avx512 would leave to instructions of their own, on a processor
+// that has them all and does `dot` for bf16.
+std::vector<std::string> own_instructions(const std::function<Floats(Floats, Words, Words)>& dot) {
+  const Bf16Dot in_python = [&](std::span<float, kBf16Lanes> acc,
+                                std::span<const std::int32_t, kBf16Lanes> lhs,
+                                std::span<const std::int32_t, kBf16Lanes> rhs) {
+    const Floats sums = dot(Floats(kBf16Lanes, acc.data()), Words(kBf16Lanes, lhs.data()),
+                            Words(kBf16Lanes, rhs.data()));
+    if (sums.size() != kBf16Lanes) throw std::invalid_argument("not as many sums as lanes");
+    std::copy_n(sums.data(), kBf16Lanes, acc.data());
+  };
+  const Kernels kernels = avx512_kernels({.vnni = true, .bf16 = in_python});
+  std::vector<std::string> dtypes;
+  for (const isa::DTypePair& pair : isa::kGemmDTypes) {
+    const std::size_t row = row_of(pair.from);
+    if (kernels.gemm[row] != kAvx512BaseKernels.gemm[row]) {
+      dtypes.emplace_back(isa::kDTypeNames[row]);
+    }
+  }
+  return dtypes;
+}
+#endif
 
 void check_tile(int tile) {
   if (tile < 8 || tile > 128 || !std::has_single_bit(static_cast<unsigned>(tile))) {
@@ -68,8 +133,6 @@ isa::DType dtype_named(const std::string& name) {
   if (at == isa::kDTypeNames.end()) throw std::invalid_argument("no dtype '" + name + "'");
   return static_cast<isa::DType>(at - isa::kDTypeNames.begin());
 }
-
-std::size_t row_of(isa::DType dtype) { return static_cast<std::size_t>(dtype); }
 
 void* memory_of(py::array& array, isa::DType dtype) {
   if (array.itemsize() != isa::item_bytes(dtype) || (array.flags() & py::array::c_style) == 0) {
@@ -275,13 +338,18 @@ void bind_kernels(py::module_& module) {
       "kernels",
       "Raw calls of the kernels of one SIMD level. An operand is (flat array, pitch);\n"
       "dtypes are the ISA's names.");
+  kernels.def("available", &levels_to_run, "The levels a program can run on here, slowest first.");
+  kernels.def("levels", &whole_levels,
+              "The same and a level that only tests use. Each has all kernels of its own.");
   kernels.def(
-      "available", [] { return names(available_kernels()); },
-      "The levels a program can run on here, slowest first.");
-  kernels.def(
-      "levels", [] { return names(all_test_kernels()); },
-      "The same and the levels that only tests use.");
-  kernels.def("table", &table, "Every kernel: (operation, function, dtype, level).");
+      "table", &table,
+      "Every kernel: (operation, function, dtype, level). Some belong to none of levels():\n"
+      "a level uses others in their place on this processor.");
+#ifdef TILEFLOW_X86
+  kernels.def("own_instructions", &own_instructions, arg("dot"),
+              "The dtypes whose products avx512 would leave to instructions made for them, on a\n"
+              "processor that has all, where the one for bf16 is dot(acc, lhs, rhs) of 16 words.");
+#endif
   kernels.def(
       "fma_peak", [](const std::string& level) { return fma_peak(level); }, arg("level"),
       "GFLOP/s of independent fused multiply-adds; 0 where it is not known.");

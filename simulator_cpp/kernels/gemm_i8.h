@@ -1,163 +1,141 @@
-// gemm of i8 into i32: pairs of neighbours in k are widened to the 16-bit halves of a lane, and
-// V::dot multiplies and adds both. Sums are modulo 2^32, so that their order does not matter.
+// gemm of i8 into i32. Sums are modulo 2^32, so that their order does not matter.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/gemm.h"
-#include "kernels/transpose_narrow.h"
-#include "kernels/view.h"
+#include "kernels/gemm_words.h"
 
 namespace tileflow {
 namespace {
 
-template <class V>
-struct GemmI8 {
-  using I = typename V::I;
-  using Sides8 = ViewOf<std::int8_t>;
-  static constexpr int kWidth = V::kWidth;
-  static constexpr int kRows = V::kRegisters >= 32 ? 8 : 6;
-  static constexpr int kVecs = 2;
-  static constexpr int kCols = kVecs * kWidth;
-  static constexpr int kDepth = 256;           // k of a packed panel
-  static constexpr int kPanels = 256 / kCols;  // packed before lhs goes past them
-  static constexpr int kBlockRows = 24;        // of lhs, widened at once
-  static constexpr int kChunk = 16;            // elements of a loop that becomes one vector
+typedef std::int8_t Bytes8 __attribute__((vector_size(8)));
+typedef std::int8_t Bytes16 __attribute__((vector_size(16)));
+typedef std::int16_t Shorts8 __attribute__((vector_size(16)));
 
-  static void run(const GemmArgs& args) {
-    if (args.m <= 0 || args.n <= 0) return;
-    const ViewOf<std::int32_t> dst(args.dst, args.n, args.tile);
-    const Sides8 lhs = args.lhs_transposed ? Sides8(args.lhs, args.m, args.tile).transposed()
-                                           : Sides8(args.lhs, args.k, args.tile);
-    const Sides8 rhs = args.rhs_transposed ? Sides8(args.rhs, args.k, args.tile).transposed()
-                                           : Sides8(args.rhs, args.n, args.tile);
-    alignas(64) std::int16_t packed[kPanels * kDepth * kCols];
-    alignas(64) std::int16_t block[kBlockRows * kDepth];
-    for (int k0 = 0; k0 < args.k || k0 == 0; k0 += kDepth) {
-      const int k = min_of(kDepth, args.k - k0);
-      const bool clear = args.clear && k0 == 0;
-      for (int c = 0; c < args.n; c += kPanels * kCols) {
-        const int end = min_of(c + kPanels * kCols, args.n);
-        for (int j = c; j < end; j += kCols) {
-          pack(rhs, k0, k, j, min_of(kCols, end - j), packed + (j - c) * kDepth);
-        }
-        for (int r = 0; r < args.m; r += kBlockRows) {
-          const int rows = min_of(kBlockRows, args.m - r);
-          widen(lhs, r, rows, k0, k, block);
-          for (int j = c; j < end; j += kCols) {
-            multiply_rows(block, packed + (j - c) * kDepth, (k + 1) / 2, dst, r, rows, j,
-                          min_of(kCols, end - j), clear);
-          }
-        }
+template <class To, class From>
+To loaded(const From* src) {
+  To result;
+  std::memcpy(&result, src, sizeof(result));
+  return result;
+}
+
+// What is common to both ways.
+template <class V>
+struct StepsI8 {
+  using Vector = V;
+  using In = std::int8_t;
+  using Out = std::int32_t;
+  using Acc = typename V::I;
+  static Acc load(const Out* p) { return V::load(p); }
+  static void store(Out* p, Acc acc) { V::store(p, acc); }
+};
+
+// Pairs, widened to 16 bits.
+template <class V>
+struct PairsI8 : StepsI8<V> {
+  using In = std::int8_t;
+  using I = typename V::I;
+  static constexpr int kGroup = 2;
+  static constexpr int kAcross = 8;
+
+  static I dot(I acc, I lhs, I rhs) { return V::dot(acc, lhs, rhs); }
+  static I first(const std::int32_t*) { return V::splat_bits(0); }
+  static I first(I before, const std::int32_t*) { return before; }
+  template <int kCols>
+  static void measure(const std::int32_t*, int, std::int32_t*) {}
+
+  template <Factor>
+  static Words along(const In* src) {
+    return reinterpret_cast<Words>(__builtin_convertvector(loaded<Bytes8>(src), Shorts8));
+  }
+  template <Factor>
+  static void across(const In* src, std::ptrdiff_t stride, std::int32_t* to) {
+    const auto low = __builtin_convertvector(loaded<Bytes8>(src), Shorts8);
+    const auto high = __builtin_convertvector(loaded<Bytes8>(src + stride), Shorts8);
+    store_words(to, __builtin_shufflevector(low, high, 0, 8, 1, 9, 2, 10, 3, 11));
+    store_words(to + 4, __builtin_shufflevector(low, high, 4, 12, 5, 13, 6, 14, 7, 15));
+  }
+  template <Factor>
+  static std::int32_t word(const In* src, std::ptrdiff_t stride, int count) {
+    const int high = count > 1 ? src[stride] : 0;
+    return (src[0] & 0xFFFF) | high * (1 << 16);
+  }
+};
+
+// Quadruples, for an instruction that multiplies unsigned bytes by signed ones: V::dot_bytes. Those
+// of lhs are 128 more than they should be, which the sums of the columns of rhs make good.
+template <class V>
+struct QuadsI8 : StepsI8<V> {
+  using In = std::int8_t;
+  using I = typename V::I;
+  static constexpr int kGroup = 4;
+  static constexpr int kAcross = 16;
+  static constexpr std::uint32_t kMore = 0x8080'8080;
+
+  static I dot(I acc, I lhs, I rhs) { return V::dot_bytes(acc, lhs, rhs); }
+  static I first(const std::int32_t* offset) { return V::load(offset); }
+  static I first(I before, const std::int32_t* offset) { return V::add(before, V::load(offset)); }
+  template <int kCols>
+  static void measure(const std::int32_t* words, int count, std::int32_t* offset) {
+    I sums[kCols / V::kWidth];
+    for (I& sum : sums) sum = V::splat_bits(0);
+    for (; count > 0; --count) {
+      for (I& sum : sums) {
+        sum = V::dot_bytes(sum, V::splat_bits(kMore), V::load(words));
+        words += V::kWidth;
       }
     }
+    for (const I& sum : sums) {
+      V::store(offset, V::sub(V::splat_bits(0), sum));
+      offset += V::kWidth;
+    }
+  }
+
+  template <Factor factor>
+  static Words along(const In* src) {
+    return shifted<factor>(loaded<Words>(src));
+  }
+  template <Factor factor>
+  static void across(const In* src, std::ptrdiff_t stride, std::int32_t* to) {
+    const auto low = interleaved(loaded<Bytes16>(src), loaded<Bytes16>(src + stride));
+    const auto high =
+        interleaved(loaded<Bytes16>(src + 2 * stride), loaded<Bytes16>(src + 3 * stride));
+    for (int half = 0; half < 2; ++half) {
+      const Shorts8 a = half == 0 ? low.first : low.second;
+      const Shorts8 b = half == 0 ? high.first : high.second;
+      store_words(to + half * 8, shifted<factor>(reinterpret_cast<Words>(
+                                     __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11))));
+      store_words(to + half * 8 + 4,
+                  shifted<factor>(reinterpret_cast<Words>(
+                      __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15))));
+    }
+  }
+  template <Factor factor>
+  static std::int32_t word(const In* src, std::ptrdiff_t stride, int count) {
+    std::uint32_t bytes = 0;
+    for (int i = 0; i < count; ++i) {
+      bytes |= static_cast<std::uint32_t>(static_cast<std::uint8_t>(src[i * stride])) << 8 * i;
+    }
+    return static_cast<std::int32_t>(factor == Factor::kLhs ? bytes ^ kMore : bytes);
   }
 
  private:
-  static std::uint32_t pair_at(const std::int16_t* p) {
-    std::uint32_t both;
-    std::memcpy(&both, p, sizeof(both));
-    return both;
+  template <Factor factor>
+  static Words shifted(Words words) {
+    return factor == Factor::kLhs ? words ^ static_cast<std::int32_t>(kMore) : words;
   }
-
-  static void multiply_rows(const std::int16_t* lhs, const std::int16_t* rhs, int pairs,
-                            const ViewOf<std::int32_t>& dst, int r, int rows, int c, int cols,
-                            bool clear) {
-    for (int i = 0; i < rows; i += kRows) {
-      multiply(lhs + i * kDepth, rhs, pairs, dst, r + i, min_of(kRows, rows - i), c, cols, clear);
-    }
-  }
-
-  // Rows that are not there are computed from what is in the block, and not stored.
-  static void multiply(const std::int16_t* lhs, const std::int16_t* rhs, int pairs,
-                       const ViewOf<std::int32_t>& dst, int r, int rows, int c, int cols,
-                       bool clear) {
-    I acc[kRows][kVecs];
-    unroll<kRows>([&](auto i) { unroll<kVecs>([&](auto v) { acc[i][v] = V::splat_bits(0); }); });
-    for (int p = 0; p < pairs; ++p, lhs += 2, rhs += 2 * kCols) {
-      I row[kVecs];
-      unroll<kVecs>([&](auto v) { row[v] = V::load_pairs(rhs + 2 * v * kWidth); });
-      unroll<kRows>([&](auto i) {
-        const I each = V::splat_bits(pair_at(lhs + i * kDepth));
-        unroll<kVecs>([&](auto v) { acc[i][v] = V::dot(acc[i][v], each, row[v]); });
-      });
-    }
-    alignas(64) std::int32_t sums[kRows][kCols];
-    unroll<kRows>(
-        [&](auto i) { unroll<kVecs>([&](auto v) { V::store(&sums[i][v * kWidth], acc[i][v]); }); });
-    for (int j = 0, run = 0; j < cols; j += run) {
-      run = dst.cols.run(c + j, c + cols);
-      for (int i = 0; i < rows; ++i) add_run(dst.at(r + i, c + j), &sums[i][j], run, clear);
-    }
-  }
-
-  static void add_run(std::int32_t* dst, const std::int32_t* sums, int count, bool clear) {
-    int j = 0;
-    for (; j + kWidth <= count; j += kWidth) {
-      const I sum = V::load(sums + j);
-      V::store(dst + j, clear ? sum : V::add(V::load(dst + j), sum));
-    }
-    for (; j < count; ++j) {
-      const std::uint32_t before = clear ? 0 : static_cast<std::uint32_t>(dst[j]);
-      dst[j] = static_cast<std::int32_t>(before + static_cast<std::uint32_t>(sums[j]));
-    }
-  }
-
-  // packed[p][j] = rhs[k0 + 2p][c + j], rhs[k0 + 2p + 1][c + j], kCols pairs a row; 0 beyond.
-  static void pack(const Sides8& rhs, int k0, int k, int c, int cols, std::int16_t* packed) {
-    for (int p = 0; 2 * p < k; ++p, packed += 2 * kCols) {
-      for (int j = 0, run = 0; j < cols; j += run) {
-        run = rhs.cols.run(c + j, c + cols);
-        const std::int8_t* low = rhs.at(k0 + 2 * p, c + j);
-        // Neighbours in k are in one tile, whose edge is even.
-        const std::int8_t* high = 2 * p + 1 < k ? low + rhs.rows.stride : nullptr;
-        interleave(low, high, rhs.cols.stride, run, packed + 2 * j);
-      }
-      for (int j = 2 * cols; j < 2 * kCols; ++j) packed[j] = 0;
-    }
-  }
-
-  static void interleave(const std::int8_t* low, const std::int8_t* high, std::ptrdiff_t stride,
-                         int count, std::int16_t* to) {
-    int j = 0;
-    if (stride == 1 && high != nullptr) {
-      for (; j + kChunk <= count; j += kChunk) {
-        std::int32_t lanes[kChunk];
-        for (int i = 0; i < kChunk; ++i) {
-          lanes[i] = (low[j + i] & 0xFFFF) | static_cast<std::int32_t>(high[j + i]) * (1 << 16);
-        }
-        std::memcpy(to + 2 * j, lanes, sizeof(lanes));
-      }
-    }
-    for (; j < count; ++j) {
-      to[2 * j] = low[j * stride];
-      to[2 * j + 1] = high != nullptr ? high[j * stride] : std::int8_t{0};
-    }
-  }
-
-  // block[i][j] = lhs[r + i][k0 + j], kDepth elements a row; 0 beyond, up to an even number.
-  static void widen(const Sides8& lhs, int r, int rows, int k0, int k, std::int16_t* block) {
-    for (int i = 0; i < rows; ++i, block += kDepth) {
-      for (int j = 0, run = 0; j < k; j += run) {
-        run = lhs.cols.run(k0 + j, k0 + k);
-        extend(lhs.at(r + i, k0 + j), lhs.cols.stride, run, block + j);
-      }
-      if (k % 2 != 0) block[k] = 0;
-    }
-  }
-
-  static void extend(const std::int8_t* from, std::ptrdiff_t stride, int count, std::int16_t* to) {
-    int j = 0;
-    if (stride == 1) {
-      for (; j + kChunk <= count; j += kChunk) {
-        for (int i = j; i < j + kChunk; ++i) to[i] = from[i];
-      }
-    }
-    for (; j < count; ++j) to[j] = from[j * stride];
+  static std::pair<Shorts8, Shorts8> interleaved(Bytes16 a, Bytes16 b) {
+    return {reinterpret_cast<Shorts8>(__builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4,
+                                                              20, 5, 21, 6, 22, 7, 23)),
+            reinterpret_cast<Shorts8>(__builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27,
+                                                              12, 28, 13, 29, 14, 30, 15, 31))};
   }
 };
+
+template <class V>
+using GemmI8 = GemmWords<PairsI8<V>>;
 
 }  // namespace
 }  // namespace tileflow

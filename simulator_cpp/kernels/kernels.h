@@ -23,8 +23,8 @@ struct Operand {
 };
 
 // dst[i,j] = (clear ? 0 : dst[i,j]) + sum_k lhs[i,k] * rhs[k,j], fma in ascending k. Operands of
-// bf16 are widened to f32, those of i8 to i32, and dst is of that; sums of integers are modulo
-// 2^32.
+// bf16 are widened to f32, those of i8 to i32, and dst is of that. Where they are bf16, denormal
+// operands and results of each fma count as zeros of their sign; sums of integers are modulo 2^32.
 struct GemmArgs {
   Operand dst, lhs, rhs;
   int m = 0, n = 0, k = 0;

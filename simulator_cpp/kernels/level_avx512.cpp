@@ -4,6 +4,6 @@
 
 namespace tileflow {
 
-constinit const Kernels kAvx512Kernels = make_kernels<Avx512>("avx512");
+constinit const Kernels kAvx512BaseKernels = make_kernels<Avx512>("avx512bw");
 
 }  // namespace tileflow

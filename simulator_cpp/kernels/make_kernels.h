@@ -7,6 +7,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/functions.h"
 #include "kernels/gemm.h"
+#include "kernels/gemm_bf16.h"
 #include "kernels/gemm_i8.h"
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
@@ -19,7 +20,7 @@ template <class V>
 constexpr Kernels make_kernels(const char* level) {
   return {
       .level = level,
-      .gemm = {Gemm<V, float>::run, Gemm<V, Bf16>::run, GemmI8<V>::run},
+      .gemm = {Gemm<V, float>::run, GemmBf16<V>::run, GemmI8<V>::run},
       .unary = {unary<V, Identity>, unary<V, Relu>, unary<V, Exp>, unary<V, Log>, unary<V, Sqrt>,
                 unary<V, Rsqrt>, unary<V, Reciprocal>, unary<V, Tanh>, unary<V, Sigmoid>,
                 unary<V, Abs>, unary<V, Neg>, unary<V, Sin>, unary<V, Cos>, unary<V, Erf>,

@@ -71,7 +71,7 @@ constexpr double gflops(int lanes, double seconds) {
 
 double fma_peak([[maybe_unused]] std::string_view level) {
 #ifdef TILEFLOW_X86
-  if (level == "avx512") return gflops(16, best_seconds(chains_avx512));
+  if (level.starts_with("avx512")) return gflops(16, best_seconds(chains_avx512));
   if (level == "avx2") return gflops(8, best_seconds(chains_avx2));
 #endif
   return 0;

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/denormals_x86.h"
+
 namespace tileflow {
 namespace {
 
@@ -18,6 +20,8 @@ struct Avx2 {
     I mask;
     int n;
   };
+  using Flushing = Avx2;
+  using DenormalsAsZeros = DenormalsAsZerosX86;
 
   static Tail tail(int n) {
     n = n < 0 ? 0 : n > kWidth ? kWidth : n;
@@ -110,9 +114,6 @@ struct Avx2 {
   }
   static void store(std::int32_t* p, I v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
 
-  static I load_pairs(const std::int16_t* p) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  }
   static I dot(I acc, I a, I b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
 
   // Lane i takes lane i ^ D.

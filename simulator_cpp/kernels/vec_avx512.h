@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/denormals_x86.h"
+
 namespace tileflow {
 namespace {
 
@@ -15,6 +17,8 @@ struct Avx512 {
   using I = __m512i;
   using M = __mmask16;
   using Tail = __mmask16;
+  using Flushing = Avx512;
+  using DenormalsAsZeros = DenormalsAsZerosX86;
 
   static Tail tail(int n) {
     n = n < 0 ? 0 : n > kWidth ? kWidth : n;
@@ -87,7 +91,6 @@ struct Avx512 {
   }
   static void store(std::int32_t* p, I v) { _mm512_storeu_si512(p, v); }
 
-  static I load_pairs(const std::int16_t* p) { return _mm512_loadu_si512(p); }
   static I dot(I acc, I a, I b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
 
   template <int D>

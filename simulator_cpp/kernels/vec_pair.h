@@ -30,6 +30,8 @@ struct Pair {
   struct Tail {
     typename V::Tail lo, hi;
   };
+  using Flushing = Pair<typename V::Flushing>;
+  using DenormalsAsZeros = typename V::DenormalsAsZeros;
 
   static Tail tail(int n) { return {V::tail(n), V::tail(n - kHalf)}; }
   static F load(const float* p) { return {V::load(p), V::load(p + kHalf)}; }
@@ -109,18 +111,6 @@ struct Pair {
     V::store(p + kHalf, v.hi);
   }
 
-  static void store_upper(std::uint16_t* p, I a, I b) {
-    V::store_upper(p, a.lo, a.hi);
-    V::store_upper(p + kWidth, b.lo, b.hi);
-  }
-  static void store_saturated(std::int8_t* p, I a, I b) {
-    V::store_saturated(p, a.lo, a.hi);
-    V::store_saturated(p + kWidth, b.lo, b.hi);
-  }
-
-  static I load_pairs(const std::int16_t* p) {
-    return {V::load_pairs(p), V::load_pairs(p + 2 * kHalf)};
-  }
   static I dot(I acc, I a, I b) { return {V::dot(acc.lo, a.lo, b.lo), V::dot(acc.hi, a.hi, b.hi)}; }
 
   template <int D>

@@ -10,10 +10,11 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 namespace tileflow {
 namespace {
+
+struct FlushingScalar;
 
 struct Scalar {
   static constexpr int kWidth = 1;
@@ -22,6 +23,11 @@ struct Scalar {
   using I = std::int32_t;
   using M = bool;
   using Tail = bool;
+
+  // A level whose fma, while a DenormalsAsZeros lives, takes denormal operands as zeros of their
+  // sign and gives such zeros where the result, rounded to 24 bits, is below the normal numbers.
+  using Flushing = FlushingScalar;
+  struct DenormalsAsZeros {};
 
   static Tail tail(int n) { return n > 0; }
   static F load(const float* p) { return *p; }
@@ -90,12 +96,6 @@ struct Scalar {
     p[1] = static_cast<std::int8_t>(min(max(b, -128), 127));
   }
 
-  // Two 16-bit elements a lane.
-  static I load_pairs(const std::int16_t* p) {
-    I both;
-    std::memcpy(&both, p, sizeof(both));
-    return both;
-  }
   // acc + the products of the low and of the high halves, which are signed; modulo 2^32.
   static I dot(I acc, I a, I b) {
     const auto low = [](I x) { return static_cast<I>(static_cast<std::int16_t>(x)); };
@@ -105,6 +105,23 @@ struct Scalar {
  private:
   static std::uint32_t unsigned_of(I a) { return static_cast<std::uint32_t>(a); }
   static I wrap(std::uint32_t a) { return static_cast<I>(a); }
+};
+
+struct FlushingScalar : Scalar {
+  static F fma(F a, F b, F c) {
+    constexpr F kLeast = 0x1p-126F;
+    constexpr F kUp = 0x1p64F;
+    a = flushed(a), b = flushed(b), c = flushed(c);
+    const F result = std::fma(a, b, c);
+    if (!(std::fabs(result) <= kLeast)) return result;
+    // Denormals have fewer than 24 bits, and may have been rounded up to kLeast: again, where there
+    // are none. Nothing overflows, as results have no bits below those of the operands.
+    const F above = std::fma(a * kUp, b, c * kUp);
+    return std::fabs(above) < kLeast * kUp ? std::copysign(0.0F, result) : result;
+  }
+
+ private:
+  static F flushed(F a) { return std::fabs(a) < 0x1p-126F ? std::copysign(0.0F, a) : a; }
 };
 
 }  // namespace

@@ -74,9 +74,10 @@ the value of an empty reduction (sum 0, prod 1, max -inf, min inf).
 
 The bits of a result do not depend on the host's vectors or threads (payloads of NaN aside).
 
-* `exec.gemm` of f32 and bf16 is acc = fma(lhs, rhs, acc) in f32 for ascending k, one rounding each;
-  bf16 is f32 with fewer bits, so its products are exact. Instructions of processors that round
-  pairs of bf16 products otherwise are not used. Of i8 it is exact, with sums modulo 2^32.
+* `exec.gemm` of f32 and bf16 is acc = fma(lhs, rhs, acc) in f32 for ascending k, one rounding each,
+  to the nearest even. Of bf16, a denormal lhs, rhs or acc counts as the zero of its sign, and so
+  does the result of an fma that is below 2^-126 when rounded to 24 bits: as instructions of
+  processors for bf16 have it. Of i8 it is exact, with sums modulo 2^32.
 * `exec.cast` converts src to f32 (i32 to the nearest even, the others exactly), multiplies it by
   `scale` (one rounding; with scale 1 none), and converts the product: to bf16, i8 and i32 to the
   nearest even. Integers saturate at the ends of their range; NaN becomes 0, and in bf16 stays NaN.
