@@ -345,8 +345,8 @@ def main() -> None:
     parser.add_argument(
         "--levels",
         nargs="*",
-        default=[*kernels.available()[-1:], *spare_levels()],
-        help="default: the fastest, and what it has on lesser processors",
+        default=[level_of_peers(), *spare_levels()],
+        help="default: the fastest, or TILEFLOW_SIMD, and what it has on lesser processors",
     )
     parser.add_argument("--only", help="operations and functions that contain this")
     parser.add_argument("--json", type=Path, default=Path("build/bench_kernels.json"))

@@ -130,7 +130,7 @@ void read_args(ByteReader in, Program& program) {
     arg.name = in.text();
     arg.dtype = read_dtype(in, program);
     arg.role = static_cast<isa::Role>(in.choice("role", 3));
-    for (int rank = in.choice("rank", kMaxRank + 1); rank > 0; --rank) {
+    for (int rank = in.choice("rank", kMaxArgRank + 1); rank > 0; --rank) {
       arg.shape.push_back(in.size("a dimension"));
     }
     arg.bytes = byte_size(in, arg.dtype, arg.shape);

@@ -16,6 +16,8 @@
 
 namespace tileflow {
 
+inline constexpr int kMaxArgRank = 6;  // isa.program MAX_ARG_RANK
+
 // Engines are numbered: LOAD, each EXEC, STORE.
 inline constexpr int kEngines = isa::kMostUnits + 2;  // the most there can be
 inline constexpr int kLoad = 0, kFirstExec = 1;

@@ -19,14 +19,15 @@ namespace {
 struct Spacing {
   std::ptrdiff_t row, piece;
 };
-struct Rows {
+struct RowPieces {
   int rows, pieces;
   int bytes;
 };
 
 // (N - 1) * W < bytes <= N * W, and bytes is W where N is 1.
 template <int W, int N>
-void copy_by_chunks(std::byte* dst, Spacing to, const std::byte* src, Spacing from, Rows what) {
+void copy_by_chunks(std::byte* dst, Spacing to, const std::byte* src, Spacing from,
+                    RowPieces what) {
   using Chunk = RawVector<std::min(W, 8), W>;
   const std::ptrdiff_t last = what.bytes - W;
   const auto at = [&](int n) { return n == N - 1 && N > 1 ? last : std::ptrdiff_t{n} * W; };
@@ -41,7 +42,7 @@ void copy_by_chunks(std::byte* dst, Spacing to, const std::byte* src, Spacing fr
 }
 
 inline void copy_by_memcpy(std::byte* dst, Spacing to, const std::byte* src, Spacing from,
-                           Rows what) {
+                           RowPieces what) {
   for (int i = 0; i < what.rows; ++i) {
     for (int j = 0; j < what.pieces; ++j) {
       std::memcpy(dst + i * to.row + j * to.piece, src + i * from.row + j * from.piece,
@@ -50,7 +51,7 @@ inline void copy_by_memcpy(std::byte* dst, Spacing to, const std::byte* src, Spa
   }
 }
 
-using CopyRows = void (*)(std::byte*, Spacing, const std::byte*, Spacing, Rows);
+using CopyRows = void (*)(std::byte*, Spacing, const std::byte*, Spacing, RowPieces);
 
 template <int W, int... N>
 constexpr auto make_copies(std::integer_sequence<int, N...>) {
@@ -69,7 +70,7 @@ CopyRows copy_for(int bytes) {
 }
 
 template <class V>
-void copy_rows(void* dst, Spacing to, const void* src, Spacing from, Rows what) {
+void copy_rows(void* dst, Spacing to, const void* src, Spacing from, RowPieces what) {
   if (what.bytes == 0) return;
   if (what.pieces == 1 && to.row == what.bytes && from.row == what.bytes) {  // without gaps
     what = {1, 1, what.rows * what.bytes};

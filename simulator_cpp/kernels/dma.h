@@ -150,7 +150,7 @@ class Mover {
     constexpr std::ptrdiff_t kItem = sizeof(T);
     const Spacing in_sram{what.row * kItem, what.piece * kItem};
     const Spacing in_tensor{what.strided_row * kItem, what.cols * kItem};
-    const Rows rows{what.rows, what.pieces, what.cols * static_cast<int>(kItem)};
+    const RowPieces rows{what.rows, what.pieces, what.cols * static_cast<int>(kItem)};
     if (kStore) {
       copy_rows<V>(tensor, in_tensor, sram, in_sram, rows);
     } else {

@@ -11,11 +11,11 @@ namespace {
 
 // Coefficients of sixteen intervals: [i][j] is that of d^i in interval j.
 template <std::size_t N>
-using Pieces = float[N][16];
+using PieceTable = float[N][16];
 
 // The polynomial of an interval from d^I on, divided by d^I.
 template <class V, std::size_t I = 0, std::size_t N>
-[[gnu::always_inline]] inline typename V::F piecewise(const Pieces<N>& pieces,
+[[gnu::always_inline]] inline typename V::F piecewise(const PieceTable<N>& pieces,
                                                       typename V::I interval, typename V::F d) {
   const auto first = V::lookup(pieces[I], interval);
   if constexpr (I + 1 == N) {
@@ -26,7 +26,7 @@ template <class V, std::size_t I = 0, std::size_t N>
 }
 
 // erf(65/256 j + d), |d| <= 65/512, but erf(d) - d for j = 0; within 2^-23.9 of erf.
-alignas(64) constexpr Pieces<6> kErf = {
+alignas(64) constexpr PieceTable<6> kErf = {
     {0x0.0p+0F, 0x1.1f31b2p-2F, 0x1.0dff4ep-1F, 0x1.6fef76p-1F, 0x1.b2bb68p-1F, 0x1.dad53ep-1F,
      0x1.f00614p-1F, 0x1.f9e15cp-1F, 0x1.fdea6ep-1F, 0x1.ff5eb6p-1F, 0x1.ffd4cap-1F, 0x1.fff5c0p-1F,
      0x1.fffddap-1F, 0x1.ffff9ap-1F, 0x1.fffff0p-1F, 0x1.fffffep-1F},
@@ -63,7 +63,7 @@ template <class V>
 
 // tanh(a), a = b - 9/8 and d its distance from the middle of an interval of b; tanh(d) - d for the
 // first interval, whose middle is a = 0. Within 2^-24.1. Intervals of b are those of kTail.
-alignas(64) constexpr Pieces<7> kTanh = {
+alignas(64) constexpr PieceTable<7> kTanh = {
     {0x1.9e5cb6p-1F, 0x1.d9c6fap-1F, 0x1.f1994ep-1F, 0x1.faa794p-1F, 0x1.fecd6cp-1F, 0x1.ffd678p-1F,
      0x1.fffa60p-1F, 0x1.ffff3ep-1F, 0x1.fffff6p-1F, 0x1.p+0F, 0x1.p+0F, 0x1.p+0F, 0x0.0p+0F,
      0x1.f597eap-3F, 0x1.d9353ep-2F, 0x1.45323ep-1F},
@@ -102,7 +102,7 @@ template <class V>
 // Q(a) e^(a^2/2), Q being the upper tail of the normal distribution: a = b - 1 + d, where b has two
 // bits after its first and 0 <= d < 2^(exponent of b) / 4; within 2^-24.4. Interval j is that of
 // the b whose exponent and bits end in j.
-alignas(64) constexpr Pieces<7> kTail = {
+alignas(64) constexpr PieceTable<7> kTail = {
     {0x1.0bdb2ep-2F, 0x1.a57056p-3F, 0x1.5845dcp-3F, 0x1.217252p-3F, 0x1.f1b89cp-4F, 0x1.82b4bcp-4F,
      0x1.3b0fbcp-4F, 0x1.095608p-4F, 0x1.c9e120p-5F, 0x1.66ccb8p-5F, 0x1.26b4d0p-5F, 0x1.f3ddc2p-6F,
      0x1.0000p-1F, 0x1.a7f808p-2F, 0x1.66027ap-2F, 0x1.337024p-2F},

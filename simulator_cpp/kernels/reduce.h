@@ -122,7 +122,7 @@ struct Lanes {
 };
 
 // Lane l of the result is row l folded: its lanes with those D away, for D = kWidth / 2, ..., 1.
-// Rows are folded two at a time, each in half of the lanes. lanes_of(row) is a row's vector.
+// ReducedRows are folded two at a time, each in half of the lanes. lanes_of(row) is a row's vector.
 template <class V, class Op, int D, class LanesOf>
 [[gnu::always_inline]] inline typename V::F fold_rows(int row, const LanesOf& lanes_of) {
   if constexpr (D == V::kWidth) {
@@ -136,8 +136,8 @@ template <class V, class Op, int D, class LanesOf>
   }
 }
 
-// Rows of one row of tiles, from column 0 on.
-struct Rows {
+// ReducedRows of one row of tiles, from column 0 on.
+struct ReducedRows {
   const float* first;
   std::ptrdiff_t stride, tile_step;
   int count;
@@ -147,7 +147,7 @@ struct Rows {
 
 // Lane i is row i of a tile, of which `count` columns are there.
 template <class V, class Op>
-typename V::F reduce_tile(const Rows& rows, int count) {
+typename V::F reduce_tile(const ReducedRows& rows, int count) {
   if (count == 2 * kLanes && rows.count == V::kWidth) {  // as below, unrolled
     return fold_rows<V, Op, 1>(0, [&](int i) {
       const float* row = rows.first + i * rows.stride;
@@ -172,7 +172,7 @@ typename V::F reduce_tile(const Rows& rows, int count) {
 // Lane i is row i, of n columns; kWhole: they are tiles of 32. A few rows at once, for as many
 // chains as registers allow.
 template <class V, class Op, bool kWhole>
-typename V::F reduce_in_any_order(const Rows& rows, int n, int tile) {
+typename V::F reduce_in_any_order(const ReducedRows& rows, int n, int tile) {
   using Each = Reduction<V, Op>;
   constexpr int kAtOnce = kWhole && V::kWidth > 1 ? V::kRegisters / 8 : 1;
   typename V::F folded[V::kWidth];
@@ -202,7 +202,7 @@ void reduce_along_cols(const ReduceArgs& args) {
   const View dst(args.dst, 1, args.tile);
   const int most = min_of(V::kWidth, args.tile);
   for (int r = 0; r < args.m; r += most) {
-    Rows rows{src.at(r, 0), src.rows.stride, src.cols.tile_step, min_of(most, args.m - r)};
+    ReducedRows rows{src.at(r, 0), src.rows.stride, src.cols.tile_step, min_of(most, args.m - r)};
     float result[V::kWidth];
     for (int i = 0; i < V::kWidth; ++i) {
       result[i] = args.clear || i >= rows.count ? Op::kIdentity : *dst.at(r + i, 0);

@@ -125,6 +125,11 @@ struct Avx2 {
       return _mm256_permute_ps(a, D == 2 ? 0x4E : 0xB1);
     }
   }
+  // Of each group of 2 D lanes the lower half of a and the upper half of b.
+  template <int D>
+  static F mix(F a, F b) {
+    return _mm256_blend_ps(a, b, D == 4 ? 0xF0 : D == 2 ? 0xCC : 0xAA);
+  }
 };
 
 }  // namespace

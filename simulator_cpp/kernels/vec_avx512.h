@@ -114,6 +114,11 @@ struct Avx512 {
     static_assert(sizeof(T) == 4);
     _mm512_mask_storeu_epi32(p, static_cast<__mmask16>(which), v);
   }
+  template <int D>
+  static F mix(F a, F b) {
+    constexpr Tail kTakeB = D == 8 ? 0xFF00 : D == 4 ? 0xF0F0 : D == 2 ? 0xCCCC : 0xAAAA;
+    return _mm512_mask_blend_ps(kTakeB, a, b);
+  }
 };
 
 }  // namespace

@@ -111,6 +111,14 @@ struct Pair {
     V::store(p + kHalf, v.hi);
   }
 
+  static void store_upper(std::uint16_t* p, I a, I b) {
+    V::store_upper(p, a.lo, a.hi);
+    V::store_upper(p + kWidth, b.lo, b.hi);
+  }
+  static void store_saturated(std::int8_t* p, I a, I b) {
+    V::store_saturated(p, a.lo, a.hi);
+    V::store_saturated(p + kWidth, b.lo, b.hi);
+  }
   static I dot(I acc, I a, I b) { return {V::dot(acc.lo, a.lo, b.lo), V::dot(acc.hi, a.hi, b.hi)}; }
 
   template <int D>
@@ -119,6 +127,14 @@ struct Pair {
       return {a.hi, a.lo};
     } else {
       return {V::template swap<D>(a.lo), V::template swap<D>(a.hi)};
+    }
+  }
+  template <int D>
+  static F mix(F a, F b) {
+    if constexpr (D == kHalf) {
+      return {a.lo, b.hi};
+    } else {
+      return {V::template mix<D>(a.lo, b.lo), V::template mix<D>(a.hi, b.hi)};
     }
   }
 };

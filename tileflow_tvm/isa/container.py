@@ -31,7 +31,7 @@ Sections (no padding inside; a section's content ends exactly at its length)::
 
     0 info       str program name, str machine name, u64 bytes of DRAM scratch
     1 args       u32 count, then each: str name, u8 dtype (index into DTYPES),
-                 u8 role (0 in, 1 out, 2 inout), u8 rank (0..5), u64 x rank shape
+                 u8 role (0 in, 1 out, 2 inout), u8 rank (0..6), u64 x rank shape
     2 scalars    u32 count, then each: str name
     3 tensors    u32 count, then each: str name, u8 dtype, u8 rank (1..5),
                  u8 storage (0 argument, 1 constant, 2 scratch), u32 index (of the argument or

@@ -14,7 +14,9 @@ from tileflow_tvm.isa.table import ITEM_BYTES, TILEFLOW, Field, Isa, Kind
 from tileflow_tvm.isa.table import SCALAR_SOURCE as SCALAR_SOURCE
 
 MAX_RANK = 5
-"""Dimensions of a tensor, and of the box of an access pattern."""
+"""Dimensions of a tensor descriptor, and of the box of an access pattern."""
+MAX_ARG_RANK = 6
+"""Dimensions of an argument, which descriptors see in parts or with dimensions merged."""
 
 
 def f32_bits(value: float) -> int:

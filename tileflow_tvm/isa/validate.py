@@ -13,6 +13,7 @@ from tileflow_tvm.isa.element_types import ElementTypes
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.program import (
     BROADCAST,
+    MAX_ARG_RANK,
     MAX_RANK,
     AccessPattern,
     ArgSpec,
@@ -166,8 +167,8 @@ def _shape(table: str, index: int, shape: Sequence[int], dtype: str) -> Iterator
 
 def _arg(program: Program, index: int, arg: ArgSpec) -> Iterator[Problem]:
     yield from _dtype(program, "args", index, arg.dtype)
-    if len(arg.shape) > MAX_RANK:
-        what = f"rank {len(arg.shape)} is over {MAX_RANK}"
+    if len(arg.shape) > MAX_ARG_RANK:
+        what = f"rank {len(arg.shape)} is over {MAX_ARG_RANK}"
         yield Problem("args", index, what, "merge dimensions that lie next to each other")
     yield from _shape("args", index, arg.shape, arg.dtype)
 
