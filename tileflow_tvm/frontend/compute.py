@@ -8,7 +8,7 @@ accumulated into, by a scalar expression with affine indices.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -19,6 +19,14 @@ E = TypeVar("E", bound=TileflowError)
 
 COMBINERS = {"add": "sum", "max": "max", "min": "min", "mul": "prod"}
 """Which reduction an accumulating binary function is; functions are named as in `isa.table`."""
+INTEGER = "int32_"
+"""In front of a function's name: it is that of int32, modulo 2**32."""
+CASTS = (
+    ("bfloat16", "float32"), ("float32", "bfloat16"), ("int8", "float32"), ("int8", "int32"),
+    ("int32", "float32"),
+)  # fmt: skip
+"""The conversions in which `exec.cast` and TVM agree. (From float32 to integers TVM cuts off, from
+int32 to int8 it wraps.)"""
 IDENTITY = {"sum": 0.0, "max": float("-inf"), "min": float("inf"), "prod": 1.0}
 """What a reduction of nothing gives."""
 
@@ -51,40 +59,101 @@ class Axis:
 
 @dataclass(frozen=True)
 class Const:
-    """A float32 value."""
+    """A value of an element type."""
 
     value: float
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
 class Access:
-    """One cell of a buffer; as an expression, its value."""
+    """One cell of a buffer; as an expression, its value.
+
+    `flat`: the only index is the cell's number in row-major order. With `fill`, an index outside
+    of the buffer is legal and reads as that value.
+    """
 
     buffer: Buffer
     index: tuple[Affine, ...]
     place: Place = field(default_factory=Place, compare=False)
+    flat: bool = False
+    fill: float | None = None
+
+    @property
+    def number(self) -> Affine:
+        """The cell's number in row-major order."""
+        if self.flat:
+            return self.index[0]
+        total = Affine()
+        for index, size in zip(self.index, self.buffer.shape, strict=True):
+            total = total * size + index
+        return total
+
+    @property
+    def axes(self) -> frozenset[Var]:
+        return frozenset(var for index in self.index for var, _ in index.terms)
 
     def __str__(self) -> str:
-        return f"{self.buffer.name}[{', '.join(map(affine_text, self.index))}]"
+        flat = ".flat" if self.flat else ""
+        return f"{self.buffer.name}{flat}[{', '.join(map(affine_text, self.index))}]"
 
 
 @dataclass(frozen=True)
 class Apply:
-    """A unary or binary function of `isa.table` applied to one or two expressions."""
+    """A unary or binary function of `isa.table` applied to one or two float32 expressions."""
 
     func: str
     args: tuple[Expr, ...]
     place: Place = field(default_factory=Place, compare=False)
 
 
-Expr = Const | Access | Apply
+@dataclass(frozen=True)
+class Cast:
+    """`value` converted to another element type, as `exec.cast` does."""
+
+    dtype: str
+    value: Expr
+    place: Place = field(default_factory=Place, compare=False)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """`yes` where none of `conditions` is negative, else `no`."""
+
+    conditions: tuple[Affine, ...]
+    yes: Expr
+    no: Expr
+    place: Place = field(default_factory=Place, compare=False)
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """`value` reduced over the axes `over`, all of which are on chip at once; `combine` as in a
+    `Stage`. What `fuse` makes of a reduction whose result meets what was reduced."""
+
+    combine: str
+    value: Expr
+    over: tuple[Var, ...]
+    place: Place = field(default_factory=Place, compare=False)
+
+
+@dataclass(frozen=True)
+class Result:
+    """In what a stage stores: the value that it assigns or has accumulated."""
+
+
+Expr = Const | Access | Apply | Cast | Mask | Reduced | Result
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
     """A block: for every point of `axes`, target = value, or with `combine` (sum, max, min,
     prod) target = combine(target, value). `init` is what target holds before the first
-    accumulation; None: what it held before the block."""
+    accumulation; None: what it held before the block.
+
+    Where `fuse` has put others behind it, `stores` says what is stored in place of `target`:
+    expressions over the axes that are not reduced, in which `Result` is what `target` would hold.
+    """
 
     name: str
     axes: tuple[Axis, ...]
@@ -93,6 +162,17 @@ class Stage:
     combine: str = ""
     init: Expr | None = None
     place: Place = field(default_factory=Place)
+    stores: tuple[tuple[Access, Expr], ...] = ()
+
+    @property
+    def results(self) -> tuple[tuple[Access, Expr], ...]:
+        """Every cell that is stored, and what."""
+        return self.stores or ((self.target, Result()),)
+
+    @property
+    def continues(self) -> bool:
+        """Whether it accumulates onto what `target` held before."""
+        return bool(self.combine) and self.init is None
 
     @property
     def extents(self) -> dict[Var, int]:
@@ -101,7 +181,8 @@ class Stage:
     @property
     def sources(self) -> tuple[Access, ...]:
         """Every distinct read, in order of writing; without the accumulator itself."""
-        return accesses(self.value) + (accesses(self.init) if self.init else ())
+        exprs = [self.value, *([self.init] if self.init else []), *(e for _, e in self.stores)]
+        return tuple(dict.fromkeys(access for expr in exprs for access in accesses(expr)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +202,10 @@ class ComputeFunction:
         written: set[Buffer] = set()
         for stage in self.stages:
             read = {access.buffer for access in stage.sources}
-            if stage.combine and stage.init is None:
+            if stage.continues:
                 read.add(stage.target.buffer)
             read_first |= read - written
-            written.add(stage.target.buffer)
+            written.update(access.buffer for access, _ in stage.results)
         kinds = {(True, True): "inout", (True, False): "out"}
         return tuple(kinds.get((p in written, p in read_first), "in") for p in self.params)
 
@@ -137,12 +218,29 @@ def walk_expr(expr: Expr) -> Iterator[Expr]:
         if id(node) in seen:
             return
         seen.add(id(node))
-        if isinstance(node, Apply):
-            for arg in node.args:
-                yield from visit(arg)
+        for part in parts(node):
+            yield from visit(part)
         yield node
 
     yield from visit(expr)
+
+
+def parts(expr: Expr) -> tuple[Expr, ...]:
+    """The expressions that `expr` is made of."""
+    if isinstance(expr, Apply):
+        return expr.args
+    if isinstance(expr, Reduced | Cast):
+        return (expr.value,)
+    return (expr.yes, expr.no) if isinstance(expr, Mask) else ()
+
+
+def with_parts(expr: Expr, new: tuple[Expr, ...]) -> Expr:
+    """`expr` made of `new` instead."""
+    if isinstance(expr, Apply):
+        return replace(expr, args=new)
+    if isinstance(expr, Reduced | Cast):
+        return replace(expr, value=new[0])
+    return replace(expr, yes=new[0], no=new[1]) if isinstance(expr, Mask) else expr
 
 
 def accesses(expr: Expr) -> tuple[Access, ...]:
@@ -152,27 +250,95 @@ def accesses(expr: Expr) -> tuple[Access, ...]:
 
 def rewrite(expr: Expr, leaf: Callable[[Access], Expr]) -> Expr:
     """`expr` with every read replaced by what `leaf` makes of it; shared parts stay shared."""
-    done: dict[int, Expr] = {}
+    return transform(expr, lambda node: leaf(node) if isinstance(node, Access) else node)
+
+
+def transform(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """`expr` with every node replaced by what `change` makes of it, parts before wholes."""
+    done: dict[int, tuple[Expr, Expr]] = {}
 
     def visit(node: Expr) -> Expr:
         if id(node) not in done:
-            if isinstance(node, Access):
-                done[id(node)] = leaf(node)
-            elif isinstance(node, Apply):
-                done[id(node)] = replace(node, args=tuple(map(visit, node.args)))
-            else:
-                done[id(node)] = node
-        return done[id(node)]
+            old = parts(node)
+            new = tuple(map(visit, old))
+            same = all(a is b for a, b in zip(old, new, strict=True))
+            done[id(node)] = node, change(node if same else with_parts(node, new))
+        return done[id(node)][1]
 
     return visit(expr)
+
+
+def substitute_axes(expr: Expr, by: dict[Var, Affine]) -> Expr:
+    """`expr` with affine forms in place of axes."""
+
+    def change(node: Expr) -> Expr:
+        if isinstance(node, Access):
+            return replace(node, index=tuple(substituted(i, by) for i in node.index))
+        if isinstance(node, Mask):
+            return replace(node, conditions=tuple(substituted(c, by) for c in node.conditions))
+        if isinstance(node, Reduced):
+            return replace(node, over=tuple(_axis_for(var, by) for var in node.over))
+        return node
+
+    return transform(expr, change)
+
+
+def _axis_for(var: Var, by: dict[Var, Affine]) -> Var:
+    ((new, step),) = by[var].terms if var in by else ((var, 1),)
+    assert step == 1, "axes that are reduced on chip are renamed, never moved"
+    return new
+
+
+def shared(exprs: Sequence[Expr]) -> tuple[Expr, ...]:
+    """`exprs` with equal parts made one."""
+    known: dict[object, Expr] = {}
+
+    def change(node: Expr) -> Expr:
+        own = tuple(id(part) for part in parts(node))
+        if isinstance(node, Const):
+            key: object = ("const", node.dtype, struct.pack("<d", node.value))
+        elif isinstance(node, Access):
+            fill = None if node.fill is None else struct.pack("<d", node.fill)
+            key = (node.buffer, node.index, node.flat, fill)
+        elif isinstance(node, Apply):
+            key = (node.func, own)
+        elif isinstance(node, Cast):
+            key = ("cast", node.dtype, own)
+        elif isinstance(node, Reduced):
+            key = (node.combine, node.over, own)
+        else:
+            key = (node.conditions, own) if isinstance(node, Mask) else "result"
+        return known.setdefault(key, node)
+
+    return tuple(transform(expr, change) for expr in exprs)
+
+
+def dtype_of(expr: Expr) -> str:
+    """The element type of `expr`, which has no `Result` in it."""
+    if isinstance(expr, Const | Cast):
+        return expr.dtype
+    if isinstance(expr, Access):
+        return expr.buffer.dtype
+    if isinstance(expr, Apply):
+        return "int32" if expr.func.startswith(INTEGER) else "float32"
+    return dtype_of(parts(expr)[0])
+
+
+def substituted(value: Affine, by: dict[Var, Affine]) -> Affine:
+    total = Affine(value.const)
+    for var, step in value.terms:
+        total += by[var] * step if var in by else Affine(0, ((var, step),))
+    return total
 
 
 def map_accesses(stage: Stage, change: Callable[[Access], Access]) -> Stage:
     """`stage` with every read and its target replaced."""
     init = rewrite(stage.init, change) if stage.init is not None else None
+    stores = tuple((change(access), rewrite(expr, change)) for access, expr in stage.stores)
     return replace(
-        stage, target=change(stage.target), value=rewrite(stage.value, change), init=init
-    )
+        stage, target=change(stage.target), value=rewrite(stage.value, change), init=init,
+        stores=stores,
+    )  # fmt: skip
 
 
 def to_f32(value: float) -> float:

@@ -31,9 +31,10 @@ class NestLoop:
     place: Place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Binding:
-    """An axis of a block. `loop` is the one loop that walks it, None where it is several."""
+    """An axis of a block. `loop` is the one loop that walks it, None where it is several.
+    Compared by identity."""
 
     iter_var: IterVar
     extent: int

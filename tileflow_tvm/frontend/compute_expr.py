@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 from tvm import ir, tirx
@@ -10,12 +12,25 @@ from tvm.ir import Range, TensorLoad
 from tvm.sym import Analyzer
 from tvm.tirx import FloatImm, IntImm
 from tvm.tirx.buffer import is_buffer_var
+from tvm_ffi import structural_map, structural_walk
 
 from tileflow_tvm.errors import KernelError
-from tileflow_tvm.frontend.affine import AffineReader
-from tileflow_tvm.frontend.compute import Access, Apply, Const, Expr, to_f32
+from tileflow_tvm.frontend.affine import AffineReader, Cut, Split
+from tileflow_tvm.frontend.compute import (
+    CASTS,
+    INTEGER,
+    Access,
+    Apply,
+    Cast,
+    Const,
+    Expr,
+    Mask,
+    Place,
+    bounds,
+    to_f32,
+)
 from tileflow_tvm.frontend.compute_places import Places
-from tileflow_tvm.frontend.tile_ir import Affine, Buffer
+from tileflow_tvm.frontend.tile_ir import ITEMSIZE, Affine, Buffer, Var
 
 _BINARY: dict[type, str] = {
     tirx.Add: "add", tirx.Sub: "sub", tirx.Mul: "mul", tirx.Div: "div",
@@ -33,10 +48,14 @@ BINARY_OF = {func: node for node, func in _BINARY.items()}
 
 _GREATER = (tirx.GT, tirx.GE)
 _LESS = (tirx.LT, tirx.LE)
-DTYPES = ("float32",)
-"""Element types that are supported."""
-MAX_DEPTH = 200
+DTYPES = tuple(ITEMSIZE)
+"""Element types that are supported; arithmetic is in float32."""
+NARROW = {"bfloat16": "float32"}
+"""Element types whose arithmetic is that of a wider one, and which that is."""
+MAX_DEPTH = 150
 """How deep an expression may nest, lets substituted; each level costs a few Python frames."""
+MAX_CHOICES = 64
+"""How many choices there may be in the indices of a block."""
 MAX_NODES = 20_000
 """How large the expressions of a block may be, lets substituted."""
 
@@ -61,15 +80,23 @@ class ExprReader:
         self._analyzer = Analyzer()
         self._depth = 0
         self._nodes = 0
+        self._choices = 0
         self._sizes: dict[int, tuple[int, int]] = {}
         for var, value in env.items():
             if isinstance(value, Affine):
                 self._indices.bind(var, value)
 
-    def bind_range(self, var: ir.Var, value: Affine, extent: int) -> None:
-        """Let the integer `var`, in 0..extent-1, stand for `value`."""
+    @property
+    def wanted(self) -> Split | Cut | None:
+        """What to do with an axis for the last error not to come again."""
+        return self._indices.wanted
+
+    def bind_range(self, var: ir.Var, value: Affine, extents: dict[Var, int]) -> None:
+        """Let the integer `var` stand for `value`, whose axes run over `extents`."""
         self._indices.bind(var, value)
-        self._analyzer.bind(var, Range.from_min_extent(0, max(extent, 1)))
+        self._indices.extents.update(extents)
+        low, high = bounds(value, extents)
+        self._analyzer.bind(var, Range.from_min_extent(low, max(high - low + 1, 1)))
 
     def bind(self, var: ir.Var, value: Any) -> None:
         """Let `var` stand for what `value` is, from here on."""
@@ -91,9 +118,24 @@ class ExprReader:
 
     def access(self, buffer: Any, indices: Any, node: Any) -> Access:
         """`buffer[indices]`, both checked for being supported."""
-        place = self._places.of(node)
-        return Access(self._buffers(buffer, node), tuple(self.index(i, node) for i in indices),
-                      place)  # fmt: skip
+        place, known = self._places.of(node), self._buffers(buffer, node)
+        try:
+            return Access(known, tuple(self.index(i, node) for i in indices), place)
+        except KernelError:
+            number = self._number(known, indices, place)
+            if number is None:
+                raise
+        return Access(known, (number,), place, flat=True)
+
+    def _number(self, buffer: Buffer, indices: Any, place: Place) -> Affine | None:
+        """The cell's number where that is affine, though its indices are not."""
+        total: Any = IntImm("int64", 0)
+        for index, size in zip(indices, buffer.shape, strict=True):
+            total = total * size + tirx.Cast("int64", index)
+        try:
+            return self._indices.affine(self._analyzer.simplify(total), place.loc)
+        except KernelError:
+            return None
 
     def index(self, expr: Any, node: Any) -> Affine:
         """An index expression; `node` is what it belongs to."""
@@ -146,12 +188,12 @@ class ExprReader:
             return self._cast(node)
         if str(node.ty) not in DTYPES:
             raise self._wrong_type(node)
-        if isinstance(node, FloatImm):
-            return Const(to_f32(node.value))
+        if isinstance(node, FloatImm | IntImm):
+            return constant(float(node.value), str(node.ty))
         if isinstance(node, TensorLoad):
-            return self.access(node.source, node.indices, node)
+            return self._read_cell(node)
         if func := _BINARY.get(type(node)):
-            return Apply(func, (self.read(node.a), self.read(node.b)), self._places.of(node))
+            return self._arithmetic(func, (node.a, node.b), node)
         if isinstance(node, tirx.Let):
             self.bind(node.var, node.value)
             return self.read(node.body)
@@ -159,10 +201,54 @@ class ExprReader:
             return self._select(node, node.condition, node.true_value, node.false_value)
         if isinstance(node, ir.Call):
             return self._call(node)
+        if isinstance(node, ir.Var) and self._indices.is_bound(node):
+            raise self._index_as_value(node)
         if isinstance(node, ir.Var):
             raise self._fail(node, f"scalar parameter '{node.name}' cannot be used in a block",
                              "pass it as a tensor of shape (1,)")  # fmt: skip
         raise self._fail(node, f"{type(node).__name__} is not supported", _MATH)
+
+    def _read_cell(self, node: Any) -> Expr:
+        """A read; where an index chooses between two, the choice is made around it."""
+        try:
+            return self.access(node.source, node.indices, node)
+        except KernelError:
+            choice_in = next(filter(None, map(_first_choice, node.indices)), None)
+            if choice_in is None or self._choices >= MAX_CHOICES:
+                raise
+        self._choices += 1
+        inner, condition, yes, no = choice_in
+
+        def with_index(chosen: Any) -> Expr:
+            replaced = [
+                structural_map(
+                    index, (type(inner), lambda part: chosen if part.same_as(inner) else part)
+                )
+                for index in node.indices
+            ]
+            return self._read_cell(tirx.BufferLoad(node.source, replaced, node.span))
+
+        known = self.truth(condition)
+        if known is not None:
+            return with_index(yes if known else no)
+        return self._guarded(node, condition, with_index(yes), with_index(no))
+
+    def _arithmetic(self, func: str, args: tuple[Any, ...], node: Any) -> Expr:
+        """The function in the type that its arithmetic is done in."""
+        dtype, place = str(node.ty), self._places.of(node)
+        parts = tuple(map(self.read, args))  # a frame less than a comprehension
+        if dtype == "float32":
+            return Apply(func, parts, place)
+        if dtype in NARROW:
+            wide = tuple(
+                Const(part.value) if isinstance(part, Const) else Cast(NARROW[dtype], part, place)
+                for part in parts
+            )
+            return Cast(dtype, Apply(func, wide, place), place)
+        if dtype == "int32" and func in ("mul", "add"):  # a sum of products may be a gemm
+            return Apply(INTEGER + func, parts, place)
+        raise self._fail(node, f"arithmetic in {dtype} is not supported here",
+                         "cast to float32, compute, and cast back")  # fmt: skip
 
     def _wrong_type(self, node: Any) -> KernelError:
         if isinstance(node, ir.Var) and self._indices.is_bound(node):
@@ -181,7 +267,9 @@ class ExprReader:
         if source == target:
             return self.read(node.value)
         if isinstance(node.value, IntImm | FloatImm):
-            return Const(to_f32(float(node.value)))
+            return constant(float(node.value), target)
+        if (source, target) in CASTS:
+            return Cast(target, self.read(node.value), self._places.of(node))
         if source.startswith(("int", "uint")) and not isinstance(node.value, TensorLoad):
             raise self._index_as_value(node)
         raise self._fail(node, f"a cast from {source} to {target} is not supported",
@@ -194,7 +282,7 @@ class ExprReader:
         if name == "tirx.pow":
             return self._power(node, *node.args)
         if func := _CALLS.get(name):
-            return Apply(func, (self.read(node.args[0]),), self._places.of(node))
+            return self._arithmetic(func, (node.args[0],), node)
         raise self._fail(node, f"the function '{name.split('.', 1)[-1]}' is not supported", _MATH)
 
     def _power(self, node: Any, base: Any, exponent: Any) -> Expr:
@@ -216,11 +304,8 @@ class ExprReader:
         known = self.truth(condition)
         if known is not None:
             return self.read(yes if known else no)
-        if not isinstance(condition, _GREATER + _LESS) or str(condition.a.ty) not in DTYPES:
-            raise self._fail(
-                node, "a value guarded by a condition is not supported",
-                "conditions on indices (padding, masks) are not supported yet"
-            )  # fmt: skip
+        if not isinstance(condition, _GREATER + _LESS) or str(condition.a.ty) != "float32":
+            return self._guarded(node, condition, self.read(yes), self.read(no))
         large, small = self.read(condition.a), self.read(condition.b)
         if isinstance(condition, _LESS):
             large, small = small, large
@@ -231,6 +316,72 @@ class ExprReader:
                              "into 0")  # fmt: skip
         func, args = chosen
         return Apply(func, args, self._places.of(node))
+
+    def _guarded(self, node: Any, condition: Any, yes: Expr, no: Expr) -> Expr:
+        """`yes` where a condition on indices holds, else `no`."""
+        if isinstance(condition, ir.Call) and condition.op.name == "prim.likely":
+            condition = condition.args[0]
+        if isinstance(condition, tirx.Not):
+            return self._guarded(node, condition.a, no, yes)
+        if isinstance(condition, tirx.And):
+            inner = self._guarded(node, condition.b, yes, no)
+            return self._guarded(node, condition.a, inner, no)
+        if isinstance(condition, tirx.Or):
+            inner = self._guarded(node, condition.b, yes, no)
+            return self._guarded(node, condition.a, yes, inner)
+        kind = type(condition)
+        if kind not in _COMPARES or not str(condition.a.ty).startswith(("int", "uint")):
+            raise self._fail(
+                node, f"the condition {condition} is not supported",
+                "conditions are comparisons of indices, joined by T.And, T.Or, T.Not"
+            )  # fmt: skip
+        if kind is tirx.NE:
+            kind, yes, no = tirx.EQ, no, yes
+        more = self.index(condition.a, node) - self.index(condition.b, node)
+        return guarded(_COMPARES[kind](more), yes, no, self._places.of(node))
+
+
+def _first_choice(index: Any) -> tuple[Any, Any, Any, Any] | None:
+    """An innermost choice in an index: the node, its condition, and what it chooses between."""
+    found: list[tuple[Any, Any, Any, Any]] = []
+
+    def visit(node: Any) -> None:
+        if isinstance(node, tirx.Select):
+            found.append((node, node.condition, node.true_value, node.false_value))
+        elif isinstance(node, ir.Call) and node.op.name == "prim.if_then_else":
+            found.append((node, *node.args))
+        elif isinstance(node, tirx.Min | tirx.Max):
+            first = tirx.LE if isinstance(node, tirx.Min) else tirx.GE
+            found.append((node, first(node.a, node.b), node.a, node.b))
+
+    for kind in (tirx.Select, ir.Call, tirx.Min, tirx.Max):
+        structural_walk(index, (kind, visit))
+    return found[-1] if found else None
+
+
+_COMPARES: dict[type, Callable[[Affine], tuple[Affine, ...]]] = {
+    tirx.GE: lambda more: (more,), tirx.GT: lambda more: (more - 1,),
+    tirx.LE: lambda more: (more * -1,), tirx.LT: lambda more: (more * -1 - 1,),
+    tirx.EQ: lambda more: (more, more * -1), tirx.NE: lambda more: (more, more * -1),
+}  # fmt: skip
+"""What may not be negative where a comparison holds, from the difference of its sides."""
+
+
+def guarded(conditions: tuple[Affine, ...], yes: Expr, no: Expr, place: Place) -> Expr:
+    """As `Mask`, joined with the one inside that guards against the same."""
+    if isinstance(yes, Mask) and yes.no == no:
+        return Mask(tuple(dict.fromkeys((*conditions, *yes.conditions))), yes.yes, no, place)
+    return Mask(conditions, yes, no, place)
+
+
+def constant(value: float, dtype: str) -> Const:
+    """The value of `dtype` that is nearest to `value`."""
+    value = to_f32(value)
+    if dtype == "bfloat16" and isfinite(value):
+        (bits,) = struct.unpack("<I", struct.pack("<f", value))
+        bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000  # to the nearest even
+        (value,) = struct.unpack("<f", struct.pack("<I", bits & 0xFFFFFFFF))
+    return Const(value, dtype)
 
 
 def choice(large: Expr, small: Expr, yes: Expr, no: Expr) -> tuple[str, tuple[Expr, Expr]] | None:

@@ -17,6 +17,8 @@ class PlacedStage:
     stage: Stage
     loops: tuple[NestLoop, ...]
     axis_of: dict[NestLoop, Axis]
+    block: object = None
+    """The same for the parts of one block whose domain is split."""
 
 
 def check_separable(stages: list[PlacedStage]) -> None:
@@ -28,6 +30,8 @@ def check_separable(stages: list[PlacedStage]) -> None:
     sees another's cells.
     """
     for first, second in combinations(stages, 2):
+        if first.block is not None and first.block is second.block:
+            continue
         shared = [
             loop for loop, other in zip(first.loops, second.loops, strict=False) if loop is other
         ]

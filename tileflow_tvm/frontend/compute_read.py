@@ -147,10 +147,12 @@ class _FunctionReader:
             self._visit(block.body, loops, dict(env))
             return
         bindings = read_bindings(realize, loops, place)
-        reader = ExprReader(self._places, self._buffer, env)
-        placed = read_block(block, bindings, reader, self._places)
+        placed = read_block(
+            block, bindings, lambda: ExprReader(self._places, self._buffer, env), self._places
+        )
         walks = {binding.loop: axis for binding, axis in placed.axes if binding.loop and axis}
-        self._stages += [PlacedStage(stage, loops, walks) for stage in placed.stages]
+        parts_of = block if placed.split else None
+        self._stages += [PlacedStage(stage, loops, walks, parts_of) for stage in placed.stages]
 
     def _unexpected(self, stmt: Any) -> KernelError:
         place, kind = self._places.of(stmt), type(stmt).__name__

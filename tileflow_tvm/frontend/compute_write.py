@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from math import prod
 from typing import Any
 
 from tvm import ir, tirx
@@ -10,7 +12,19 @@ from tvm.s_tir import SBlock, SBlockRealize
 from tvm.tirx import BufferStore, For, ForKind, IterVar, PrimFunc, SeqStmt
 
 from tileflow_tvm.frontend.affine import imm, to_expr
-from tileflow_tvm.frontend.compute import Access, Apply, ComputeFunction, Const, Expr, Stage
+from tileflow_tvm.frontend.compute import (
+    INTEGER,
+    Access,
+    Apply,
+    Cast,
+    ComputeFunction,
+    Const,
+    Expr,
+    Mask,
+    Stage,
+    bounds,
+    dtype_of,
+)
 from tileflow_tvm.frontend.compute_expr import BINARY_OF, CALL_OF
 from tileflow_tvm.frontend.location import span_of
 from tileflow_tvm.frontend.tile_ir import Affine, Buffer, Var
@@ -71,9 +85,16 @@ class _StageWriter:
             iter_vars.append(IterVar(unit, ir.Var("unit", "int32"), IterVar.CommReduce))
             values.append(imm(0))
         value = self._expr(stage.value)
+        own, summed = stage.target.buffer.dtype, dtype_of(stage.value)
         if stage.combine:
-            value = _COMBINE[stage.combine](self._load(stage.target), value)
-        init = self._store(self._expr(stage.init)) if stage.init is not None else None
+            before = self._load(stage.target)
+            before = before if own == summed else tirx.Cast(summed, before)
+            value = _COMBINE[stage.combine](before, value)
+            value = value if own == summed else tirx.Cast(own, value)
+        start = stage.init
+        if isinstance(start, Const):
+            start = Const(start.value, own)
+        init = self._store(self._expr(start)) if start is not None else None
         reads = [self._region(source) for source in stage.sources]
         if stage.combine and init is None:
             reads.append(self._region(stage.target))
@@ -86,15 +107,44 @@ class _StageWriter:
         return BufferStore(self._buffers[target.buffer], value, self._indices(target), self._span)
 
     def _load(self, access: Access) -> Any:
-        return tirx.BufferLoad(self._buffers[access.buffer], self._indices(access),
-                               span_of(access.place.loc))  # fmt: skip
+        indices, span = self._indices(access), span_of(access.place.loc)
+        load = tirx.BufferLoad(self._buffers[access.buffer], indices, span)
+        if access.fill is None:
+            return load
+        conditions = []
+        for index, form, size in zip(indices, access.index, access.buffer.shape, strict=True):
+            low, high = bounds(form, self._stage.extents)
+            conditions += [tirx.GE(index, imm(0))] if low < 0 else []
+            conditions += [tirx.LT(index, imm(size))] if high >= size else []
+        if not conditions:
+            return load
+        fill = self._expr(Const(access.fill, access.buffer.dtype))
+        return tirx.if_then_else(reduce(tirx.And, conditions), load, fill, span)
 
     def _region(self, access: Access) -> TensorRegion:
-        ranges = [Range.from_min_extent(index, 1) for index in self._indices(access)]
+        whole = access.flat or access.fill is not None
+        ranges = [
+            Range.from_min_extent(0, size) if whole else Range.from_min_extent(index, 1)
+            for index, size in zip(self._indices(access), access.buffer.shape, strict=True)
+        ]
         return tirx.BufferRegion(self._buffers[access.buffer], ranges)
 
     def _indices(self, access: Access) -> list[Any]:
+        if access.flat:
+            return self._indices_of(access.number, access.buffer.shape)
         return [self._index(index) for index in access.index]
+
+    def _indices_of(self, number: Affine, shape: tuple[int, ...]) -> list[Any]:
+        """The indices of a cell from its number in row-major order."""
+        indices = []
+        step = prod(shape)
+        for dim, size in enumerate(shape):
+            step //= max(size, 1)
+            index = (
+                tirx.FloorDiv(self._index(number), imm(step)) if step > 1 else self._index(number)
+            )
+            indices.append(tirx.FloorMod(index, imm(size)) if dim else index)
+        return indices
 
     def _index(self, index: Affine) -> Any:
         variables: dict[Var, ir.Var] = self._vars
@@ -107,14 +157,25 @@ class _StageWriter:
 
     def _fresh(self, expr: Expr) -> Any:
         if isinstance(expr, Const):
-            return tirx.FloatImm("float32", expr.value)
+            if expr.dtype.startswith("int"):
+                return tirx.IntImm(expr.dtype, int(expr.value))
+            return tirx.FloatImm(expr.dtype, expr.value)
+        if isinstance(expr, Cast):
+            return tirx.Cast(expr.dtype, self._expr(expr.value), span_of(expr.place.loc))
         if isinstance(expr, Access):
             return self._load(expr)
+        if isinstance(expr, Mask):
+            held = [tirx.GE(self._index(c), imm(0)) for c in expr.conditions]
+            yes, no = self._expr(expr.yes), self._expr(expr.no)
+            return tirx.if_then_else(reduce(tirx.And, held), yes, no, span_of(expr.place.loc))
+        assert isinstance(expr, Apply)
         return self._apply(expr)
 
     def _apply(self, expr: Apply) -> Any:
         args = [self._expr(arg) for arg in expr.args]
+        if expr.func == "neg":
+            return tirx.Mul(*args, tirx.FloatImm("float32", -1.0))
         span = span_of(expr.place.loc)
-        if node := BINARY_OF.get(expr.func):
+        if node := BINARY_OF.get(expr.func.removeprefix(INTEGER)):
             return node(*args, span)
         return ir.Call(CALL_OF[expr.func], args, span=span, ret_ty="float32")

@@ -133,7 +133,7 @@ def _bind(
         operands.append(named.pop(key))
     if len(operands) == len(spec.args) - 1 and not named and spec.name in _IN_PLACE:
         operands.insert(0, operands[0])
-    if named or len(operands) != len(spec.args):
+    if named or (len(operands) != len(spec.args) and not spec.variadic):
         raise TypeError(f"T.tf.{name}() takes {_listing(spec.args)}; {len(operands)} given")
     unknown = [key for key in config if key not in spec.keywords]
     if unknown:

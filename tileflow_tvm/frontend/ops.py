@@ -45,6 +45,8 @@ class OpSpec:
     engine: Engine | None
     does: str
     required: tuple[str, ...] = ()
+    variadic: bool = False
+    """Whether the last of `args` stands for any number of operands."""
 
     @property
     def keywords(self) -> tuple[str, ...]:
@@ -111,6 +113,12 @@ _SPECS = (
         "cast", ("dst", "src"), ("scale",), Engine.EXEC,
         "dst = src in the dtype of dst, same shapes: src as float32, times scale, to the nearest "
         "even; integers saturate, NaN becomes 0. dst and src do not overlap.",
+    ),
+    OpSpec(
+        "nest", ("dst", "srcs"), ("axes", "formula", "name"), None,
+        "What a block computes, on whole tensors (dst and srcs are t0, t1, ... in the formula): "
+        "lift writes it, tile turns it into loops.",
+        required=("axes", "formula"), variadic=True,
     ),
     OpSpec(
         "nop", (), ("engine",), None,

@@ -12,7 +12,7 @@ from tvm_ffi import structural_equal
 from tileflow_tvm.errors import KernelError, Loc
 from tileflow_tvm.frontend.affine import Const
 from tileflow_tvm.frontend.tile_ir import ITEMSIZE, Buffer, Scope, View
-from tileflow_tvm.isa.program import MAX_RANK, contiguous
+from tileflow_tvm.isa.program import MAX_ARG_RANK, contiguous
 
 
 def read_buffer(var: Any, loc: Loc | None, scope: Scope, **fields: Any) -> Buffer:
@@ -30,9 +30,9 @@ def _plain(var: Any, loc: Loc | None, scope: Scope, **fields: Any) -> Buffer:
         raise KernelError(f"'{name}' has dtype {dtype}", loc=loc,
                           hint=f"supported: {', '.join(ITEMSIZE)}")  # fmt: skip
     shape = tuple(_dim(name, dim, loc) for dim in ty.shape)
-    if not 1 <= len(shape) <= MAX_RANK:
+    if not 1 <= len(shape) <= MAX_ARG_RANK:
         raise KernelError(f"'{name}' has rank {len(shape)}", loc=loc,
-                          hint=f"ranks 1 to {MAX_RANK} are supported")  # fmt: skip
+                          hint=f"ranks 1 to {MAX_ARG_RANK} are supported")  # fmt: skip
     return Buffer(name, shape, dtype, scope, loc, **fields)
 
 

@@ -13,6 +13,7 @@ from tvm.tirx import FloatImm, IntImm
 
 from tileflow_tvm.errors import KernelError, Loc
 from tileflow_tvm.frontend.affine import AffineReader
+from tileflow_tvm.frontend.formula import parse_formula
 from tileflow_tvm.frontend.language import F32_MAX
 from tileflow_tvm.frontend.location import loc_of
 from tileflow_tvm.frontend.ops import FIELD_OF, OP_PREFIX, OPS
@@ -87,9 +88,11 @@ class OpReader:
             raise KernelError(f"unknown tile primitive T.tf.{name}", loc=loc,
                               hint=f"there are {', '.join(OPS)}")  # fmt: skip
         operands = [self.operand(arg, loc) for arg in call.args]
-        if len(operands) != len(spec.args):
+        if len(operands) != len(spec.args) and not (spec.variadic and operands):
             raise KernelError(f"T.tf.{name} has {len(operands)} operands", loc=loc,
                               hint=f"it takes {', '.join(spec.args) or 'none'}")  # fmt: skip
+        if spec.name == "nest":
+            return self._nest(call, operands, loc)
         fields: dict[str, Any] = {"engine": spec.engine}
         for key, value in call.config.items():
             if key not in spec.keywords:
@@ -114,6 +117,15 @@ class OpReader:
         assert dst is None or isinstance(dst, Region)
         op = Op(name, dst, tuple(operands[1:]), loc=loc, **fields)
         return with_bounds(op) if op.box else op
+
+    def _nest(self, call: Any, operands: list[Operand], loc: Loc | None) -> Op:
+        regions = [operand for operand in operands if isinstance(operand, Region)]
+        texts = {key: str(getattr(value, "value", value)) for key, value in call.config.items()}
+        stage = parse_formula(
+            texts.get("axes", ""), texts.get("formula", ""), [r.buffer for r in regions],
+            texts.get("name", "nest"), loc,
+        )  # fmt: skip
+        return Op("nest", regions[0], tuple(regions[1:]), stage=stage, loc=loc)
 
     # Operands.
 

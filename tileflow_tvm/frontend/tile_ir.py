@@ -17,11 +17,14 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tileflow_tvm.errors import Loc
 from tileflow_tvm.isa.program import BROADCAST
 from tileflow_tvm.isa.table import DTYPE_FACTS, Engine
+
+if TYPE_CHECKING:
+    from tileflow_tvm.frontend.compute import Stage
 
 ITEMSIZE = {dtype.numpy: dtype.nbytes for dtype in DTYPE_FACTS}
 """Bytes of an element, by TVM's name of the dtype."""
@@ -89,6 +92,11 @@ class Affine:
         if isinstance(value, Affine):
             return value
         return Affine(0, ((value, 1),)) if isinstance(value, Var) else Affine(value)
+
+
+def renamed(value: Affine, by: dict[Var, Var]) -> Affine:
+    """`value` with other variables."""
+    return Affine(value.const, tuple((by[var], step) for var, step in value.terms))
 
 
 @dataclass(frozen=True)
@@ -241,6 +249,7 @@ class Op:
     fill      (m,n), ()                value
     transpose (n,m), (x,)
     cast      (m,n), (x,)              scale
+    nest      any, any                 stage: what a block computes, on whole tensors
     nop       None, ()                 engine
     ========= ======================== ==================================================
 
@@ -278,6 +287,7 @@ class Op:
     extents: tuple[Extent, ...] = ()
     waits: tuple[int, ...] = ()
     posts: tuple[int, ...] = ()
+    stage: Stage | None = None
     loc: Loc | None = None
 
     @property

@@ -15,6 +15,7 @@ from tvm.tirx.exec_scope import ExecScope
 from tvm.tirx.stmt import ForKind
 
 from tileflow_tvm.frontend.affine import extent_to_expr, imm, to_expr
+from tileflow_tvm.frontend.formula import formula_text
 from tileflow_tvm.frontend.language import register
 from tileflow_tvm.frontend.location import span_of
 from tileflow_tvm.frontend.ops import (
@@ -135,8 +136,11 @@ class _Writer:
 
     def _op(self, op: Op) -> Any:
         spec = OPS[op.name]
-        config = {}
-        for key in spec.keywords:
+        config: dict[str, Any] = {}
+        if op.stage is not None:
+            axes, formula = formula_text(op.stage, [region.buffer for region in op.regions])
+            config = {"axes": axes, "formula": formula, "name": op.stage.name}
+        for key in spec.keywords if op.stage is None else ():
             value = getattr(op, FIELD_OF.get(key, key))
             if key in _ALWAYS or not _is_default(key, value):
                 config[key] = self._keyword(value)
