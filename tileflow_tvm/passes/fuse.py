@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 from tileflow_tvm.frontend.tile_ir import Alloc, Group, Op, Program, Stmt
 from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.passes.fuse_nests import fuse_nests
 from tileflow_tvm.passes.tile import fits
 from tileflow_tvm.passes.tile_group import GroupForm, classify
+from tileflow_tvm.passes.tile_nest import is_nests
 from tileflow_tvm.passes.tile_simplify import simplify
 from tileflow_tvm.passes.tile_values import Dataflow, Value
 
@@ -30,6 +32,8 @@ def fuse(program: Program, machine: Machine) -> Program:
     Ensures: the operations are the same but for `simplify`; those of a group are in program
     order, groups in an order that respects what each reads and overwrites.
     """
+    if is_nests(program):
+        return fuse_nests(program, machine)
     program = simplify(program)
     fusion = _Fusion(Dataflow(program), machine)
     fusion.run()

@@ -129,7 +129,7 @@ def places(unit: Unit, resource: Resource, children: Iterable[Stmt | Block]) -> 
         ops = walk(stmt.loop.body) if isinstance(stmt, Block) else (stmt,)
         return any(
             isinstance(op, Op) and op.engine and op.runs_on == unit
-            and any(region.buffer in resource.buffers for region in op.regions)
+            and any(region.buffer.storage in resource.buffers for region in op.regions)
             for op in ops
         )  # fmt: skip
 

@@ -65,6 +65,10 @@ def infer_scope(program: Program, machine: Machine) -> Program:
     buffers and begin at whole tiles; nothing on chip is read before it is written; a store
     writes only what is valid. Everything else is a KernelError.
     """
+    for op in program.ops:
+        if op.name == "nest":
+            raise KernelError("T.tf.nest stands between tensors, not between blocks", loc=op.loc,
+                              hint="the passes fuse and tile make loops of it")  # fmt: skip
     program = substitute_buffers(program, assign_scopes(program))
     walker = _Walker(machine, per_row_vectors(program))
     return replace(program, body=walker.block(program.body, {}))

@@ -16,33 +16,45 @@ from tvm.tirx import PrimFunc
 
 from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.compute import (
+    INTEGER,
     Access,
+    Apply,
     Axis,
+    Cast,
     ComputeFunction,
+    Const,
     Place,
     Stage,
     accesses,
     affine_text,
     bounds,
+    dtype_of,
     map_accesses,
+    walk_expr,
 )
+from tileflow_tvm.frontend.compute_cells import injective, writes_once
 from tileflow_tvm.frontend.compute_read import read_compute
 from tileflow_tvm.frontend.compute_write import write_compute
 from tileflow_tvm.frontend.tile_ir import Affine, Buffer, Var
 from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.isa.program import MAX_ARG_RANK
+from tileflow_tvm.passes.coverage import fill_gaps
+from tileflow_tvm.passes.domains import masks, pad_below_masks, settle_conditions, stays_inside
 
-MAX_RANK = 2
-"""Tensors are vectors and matrices."""
+MATRIX_RANK = 2
+"""Up to here tensors are vectors and matrices."""
+MAX_RANK = MAX_ARG_RANK
 
 
 def legalize(func: PrimFunc, machine: Machine) -> PrimFunc:
     """The function in normal form, or a KernelError with its place, cause and hint.
 
     Requires: a compute-level function (sblocks), by hand, from TOPI or from Relax.
-    Ensures: constant shapes of rank 1 or 2, float32; every block alone in its own serial loops
-    from 0, one for each of its axes, none of extent 1; one store a block; indices are affine in
-    the axes, inside the tensor, and cover it; no lets, predicates or conditions; no cell is
-    assigned twice by one block; no temporary is read before it is written.
+    Ensures: constant shapes, float32; every block alone in its own serial loops from 0, one for
+    each of its axes, none of extent 1; one store a block; indices are affine in the axes, or
+    the number of the cell in row-major order is, and inside the tensor or guarded by a condition
+    that gives a constant; no lets and predicates; no cell is assigned twice by one block; no
+    temporary is read before it is written; what is written in part is zero elsewhere.
     """
     return write_compute(accepted(func, machine), func)
 
@@ -53,10 +65,37 @@ def accepted(func: PrimFunc, machine: Machine) -> ComputeFunction:
     function = squeeze_temps(read_compute(func))
     for buffer in (*function.params, *function.temps):
         _check_rank(buffer)
-    for stage in function.stages:
-        _check_stage(stage)
+    parts = [_settled(stage) for stage in function.stages]
     _check_order(function)
-    return function
+    return replace(function, stages=tuple(fill_gaps(parts)))
+
+
+def _settled(stage: Stage) -> list[Stage]:
+    """The stage in parts without conditions, each checked."""
+    if prod(stage.extents.values()):
+        _check_bounds(stage, stage.target, stage.extents)
+    _check_target(stage, stage.extents)
+    parts = [pad_below_masks(part) for part in settle_conditions(stage)]
+    for part in parts:
+        _check_stage(part)
+    left = next((mask for part in parts for mask in masks(part)), None)
+    if left is not None:
+        raise left.place.error(
+            "a value guarded by this condition is not supported",
+            "conditions on one index, and padding by a constant, are",
+        )
+    return parts
+
+
+def is_matrix_function(function: ComputeFunction) -> bool:
+    """Whether all tensors are float32 vectors and matrices, read and written whole and in order."""
+    return all(
+        buffer.dtype == "float32" for buffer in (*function.params, *function.temps)
+    ) and all(
+        len(access.buffer.shape) <= MATRIX_RANK and not access.flat and access.fill is None
+        and _not_whole(access, stage.extents) is None
+        for stage in function.stages for access in (stage.target, *stage.sources)
+    )  # fmt: skip
 
 
 def squeeze_temps(function: ComputeFunction) -> ComputeFunction:
@@ -64,7 +103,7 @@ def squeeze_temps(function: ComputeFunction) -> ComputeFunction:
     swap: dict[Buffer, tuple[Buffer, tuple[int, ...]]] = {}
     for temp in function.temps:
         kept = tuple(dim for dim, extent in enumerate(temp.shape) if extent != 1)
-        if not temp.shape or (len(temp.shape) > MAX_RANK >= len(kept)):
+        if not temp.shape or (len(temp.shape) > MATRIX_RANK >= len(kept)):
             shape = tuple(temp.shape[dim] for dim in kept) or (1,)
             swap[temp] = replace(temp, shape=shape), kept
     if not swap:
@@ -74,6 +113,8 @@ def squeeze_temps(function: ComputeFunction) -> ComputeFunction:
         if access.buffer not in swap:
             return access
         buffer, kept = swap[access.buffer]
+        if access.flat:
+            return replace(access, buffer=buffer)
         index = tuple(access.index[dim] for dim in kept) or (Affine(),)
         return replace(access, buffer=buffer, index=index)
 
@@ -87,22 +128,47 @@ def _check_rank(buffer: Buffer) -> None:
     if not 1 <= rank <= MAX_RANK:
         raise Place(buffer.loc).error(
             f"tensor '{buffer.name}' has rank {rank}",
-            "give it the shape (1,)" if rank == 0 else "supported: ranks 1 and 2",
+            "give it the shape (1,)" if rank == 0 else f"supported: ranks 1 to {MAX_RANK}",
         )
 
 
 def _check_stage(stage: Stage) -> None:
+    _check_types(stage)
     extents = stage.extents
     if prod(extents.values()):
         for access in (stage.target, *stage.sources):
             _check_bounds(stage, access, extents)
     _check_target(stage, extents)
     for access in stage.sources:
-        _check_source(stage, access, extents)
+        _check_source(stage, access)
+
+
+def _check_types(stage: Stage) -> None:
+    """Integers are summed in matrix products alone."""
+    value, dtype = stage.value, dtype_of(stage.value)
+    allowed: set[int] = set()
+    if stage.combine and dtype != "float32":
+        product = isinstance(value, Apply) and value.func == f"{INTEGER}mul" and all(
+            isinstance(arg, Cast) and dtype_of(arg.value) == "int8" for arg in value.args
+        )  # fmt: skip
+        zero = isinstance(stage.init, Const) and stage.init.value == 0
+        if stage.combine != "sum" or not product or not zero:
+            raise stage.place.error(
+                f"block '{stage.name}' accumulates {dtype}",
+                "sums are of float32, or from 0 of products of int8 that are cast to int32",
+            )
+        allowed.add(id(value))
+    for node in walk_expr(value):
+        if isinstance(node, Apply) and node.func.startswith(INTEGER) and id(node) not in allowed:
+            raise node.place.error("arithmetic in int32 is not supported here",
+                                   "cast to float32, compute, and cast back")  # fmt: skip
 
 
 def _check_bounds(stage: Stage, access: Access, extents: dict[Var, int]) -> None:
-    for dim, (index, size) in enumerate(zip(access.index, access.buffer.shape, strict=True)):
+    if stays_inside(access, extents):
+        return
+    sizes = (access.buffer.elements,) if access.flat else access.buffer.shape
+    for dim, (index, size) in enumerate(zip(access.index, sizes, strict=True)):
         low, high = bounds(index, extents)
         if low < 0 or high >= size:
             raise access.place.error(
@@ -115,23 +181,17 @@ def _check_bounds(stage: Stage, access: Access, extents: dict[Var, int]) -> None
 def _check_target(stage: Stage, extents: dict[Var, int]) -> None:
     """Every cell of the target is assigned by exactly one iteration (of the spatial axes)."""
     target = stage.target
-    walked = {var for index in target.index for var, _ in index.terms}
     for axis in stage.axes:
-        if not axis.reduce and axis.extent > 1 and axis.var not in walked:
+        if not axis.reduce and axis.extent > 1 and axis.var not in target.axes:
             raise _race(stage, axis)
-    for index in target.index:
-        if not _injective(index, extents):
-            raise stage.place.error(
-                f"a write race: iterations of block '{stage.name}' with the same "
-                f"{affine_text(index)} assign the same cell of '{target.buffer.name}'",
-                "give each axis a dimension of its own",
-            )
-    if (problem := _not_whole(target, extents)) is not None:
-        raise stage.place.error(
-            f"block '{stage.name}' does not write all of '{target.buffer.name}' in order: "
-            f"{problem}",
-            "write whole tensors; slices, strides and concatenation are not supported yet",
-        )
+    if stage.combine or writes_once(target, extents):
+        return
+    index = next((i for i in target.index if not injective(i, extents)), target.number)
+    raise stage.place.error(
+        f"a write race: iterations of block '{stage.name}' with the same "
+        f"{affine_text(index)} assign the same cell of '{target.buffer.name}'",
+        "give each axis a dimension of its own",
+    )
 
 
 def _race(stage: Stage, axis: Axis) -> KernelError:
@@ -144,27 +204,12 @@ def _race(stage: Stage, axis: Axis) -> KernelError:
     )  # fmt: skip
 
 
-def _injective(index: Affine, extents: dict[Var, int]) -> bool:
-    """Whether different axis values always give different indices."""
-    reach = 0
-    for var, step in sorted(index.terms, key=lambda term: abs(term[1])):
-        if abs(step) <= reach:
-            return False
-        reach += abs(step) * max(extents[var] - 1, 0)
-    return True
-
-
-def _check_source(stage: Stage, access: Access, extents: dict[Var, int]) -> None:
+def _check_source(stage: Stage, access: Access) -> None:
     if access.buffer is stage.target.buffer and access != stage.target:
         raise access.place.error(
             f"block '{stage.name}' reads {access} while other iterations write "
             f"'{access.buffer.name}'",
             "write the result to another tensor",
-        )
-    if (problem := _not_whole(access, extents)) is not None:
-        raise access.place.error(
-            f"block '{stage.name}' does not read all of '{access.buffer.name}' in order: {problem}",
-            "read whole tensors; slices, strides and reshapes are not supported yet",
         )
 
 

@@ -9,26 +9,23 @@ for i, j in T.grid(33, 40):                                         ->  T.tf.bin
 
 from __future__ import annotations
 
+import contextlib
 from math import prod
 
 from tvm.tirx import PrimFunc
 
-from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.compute import (
     IDENTITY,
     Apply,
     ComputeFunction,
-    Expr,
     Stage,
 )
 from tileflow_tvm.frontend.tile_ir import Buffer, Op, Program
 from tileflow_tvm.isa.machine import Machine
-from tileflow_tvm.passes.legalize import accepted
+from tileflow_tvm.passes.legalize import accepted, is_matrix_function
 from tileflow_tvm.passes.lift_graph import Graph, Value, to_program
 from tileflow_tvm.passes.lift_map import Form, MapLifter, Term, matrix
-
-_COMBINE = {"sum": "add", "max": "max", "min": "min", "prod": "mul"}
-"""The binary function that continues a reduction."""
+from tileflow_tvm.passes.lift_nests import COMBINE, nests_of
 
 
 def lift(func: PrimFunc, machine: Machine) -> Program:
@@ -52,6 +49,17 @@ def lift(func: PrimFunc, machine: Machine) -> Program:
 
 def lift_function(function: ComputeFunction) -> Program:
     """As `lift`, for a function that has been read and checked."""
+    if is_matrix_function(function):
+        with contextlib.suppress(_NoMatrixProduct):
+            return _lift_matrices(function)
+    return nests_of(function)
+
+
+class _NoMatrixProduct(Exception):
+    """A reduction over more axes than a matrix has."""
+
+
+def _lift_matrices(function: ComputeFunction) -> Program:
     graph = Graph(function)
     current = {param: Value(param.shape, param=param) for param in function.params}
     written: set[Buffer] = {stage.target.buffer for stage in function.stages}
@@ -90,7 +98,7 @@ class _StageLifter:
             return self._map.place(start, self._form)
         if isinstance(start.value, float) and _is_identity(stage.combine, start.value):
             return self._map.place(self._combined(), self._form)
-        return self._map.binary(_COMBINE[stage.combine], (start, self._combined()), self._form,
+        return self._map.binary(COMBINE[stage.combine], (start, self._combined()), self._form,
                                 stage.place)  # fmt: skip
 
     def _start(self) -> Term:
@@ -110,22 +118,12 @@ class _StageLifter:
         used = self._map.axes_of(stage.value)
         walked = used | {axis.var for axis in self._reduce}
         if len(walked) > 2:
-            raise self._no_contraction(stage.value)
+            raise _NoMatrixProduct
         term = self._map.term(stage.value)
         if term.axes != walked:
             form = tuple(var for var in self._map.order if var in walked) or (None,)
             term = Term(self._map.place(term, form), form)
         return self._reduced(term)
-
-    def _no_contraction(self, value: Expr) -> KernelError:
-        place = value.place if isinstance(value, Apply) else self._stage.place
-        axes = ", ".join(axis.var.name for axis in self._stage.axes)
-        return place.error(
-            f"the reduction in block '{self._stage.name}' over the axes {axes} is not a matrix "
-            "product",
-            "write a sum of A[i, k] * B[k, j], either side transposed, with scale factors "
-            "inside an operand, as in (A[i, k] * c) * B[k, j], or applied to the result",
-        )
 
     def _reduced(self, term: Term) -> Term:
         """`term` reduced along its columns, then its rows, as far as the stage asks."""
@@ -147,7 +145,7 @@ class _StageLifter:
     def _gemm(self, product: Apply) -> Term | None:
         """The matrix product that the sum of `product` is, if it is one."""
         if any(len(self._map.axes_of(arg)) > 2 for arg in product.args):
-            raise self._no_contraction(product)
+            raise _NoMatrixProduct
         lhs, rhs = (self._map.term(arg) for arg in product.args)
         if isinstance(lhs.value, float) or isinstance(rhs.value, float):
             return None

@@ -26,7 +26,7 @@ from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.table import DTYPES, Engine
 from tileflow_tvm.passes.element_types import ISA_NAME
 from tileflow_tvm.passes.guards import counted
-from tileflow_tvm.passes.plan_sram import ALIGNMENT, bytes_of
+from tileflow_tvm.passes.plan_sram import slot_bytes
 
 Levels = dict[Var, int]
 """The nesting depth of each loop variable in sight."""

@@ -156,7 +156,7 @@ class _Builder:
             if resource.buffers.isdisjoint(buffers_used(stmt)):
                 continue
             if isinstance(stmt, Op):
-                written = stmt.dst is not None and stmt.dst.buffer in resource.buffers
+                written = stmt.dst is not None and stmt.dst.buffer.storage in resource.buffers
                 unit = (stmt.runs_on,)
                 yield index, Use(unit, unit, stmt.engine is Engine.EXEC and not written)
             elif isinstance(stmt, Loop):

@@ -23,6 +23,7 @@ from tileflow_tvm.passes.tile_contraction import lower_contraction, needs_of
 from tileflow_tvm.passes.tile_gemm_plan import plan_gemm
 from tileflow_tvm.passes.tile_group import GroupForm, classify
 from tileflow_tvm.passes.tile_map import lower_map, plan_map
+from tileflow_tvm.passes.tile_nest import is_nests, tile_nests
 from tileflow_tvm.passes.tile_simplify import simplify
 from tileflow_tvm.passes.tile_values import Dataflow
 
@@ -50,9 +51,13 @@ def tile(program: Program, machine: Machine) -> Program:
     length does not depend on trip counts; regions may hang over the edge of a tensor in DRAM,
     and then only what is inside counts.
     """
+    names = NameSupply({buffer.name for buffer in _tensors(program)})
+    if is_nests(program):
+        allocs = tuple(stmt for stmt in program.body if isinstance(stmt, Alloc))
+        program = replace(program, body=(*allocs, *tile_nests(program.body, machine, names)))
+        return _in_dram(program, [alloc.buffer for alloc in allocs])
     program = simplify(program)
     flow = Dataflow(program)
-    names = NameSupply({buffer.name for buffer in _tensors(program)})
     nests: list[Stmt] = []
     for stmt in program.body:
         ops = [op for op in walk((stmt,)) if isinstance(op, Op)]
@@ -60,7 +65,11 @@ def tile(program: Program, machine: Machine) -> Program:
     used = {buffer for stmt in nests for buffer in buffers_used(stmt)}
     scratch = [s for s in program.body if isinstance(s, Alloc) and s.buffer in used]
     program = replace(program, body=(*scratch, *nests))
-    tensors = [*program.params, *(alloc.buffer for alloc in scratch)]
+    return _in_dram(program, [alloc.buffer for alloc in scratch])
+
+
+def _in_dram(program: Program, scratch: list[Buffer]) -> Program:
+    tensors = [*program.params, *scratch]
     return substitute_buffers(program, {t: replace(t, scope=Scope.DRAM) for t in tensors})
 
 
