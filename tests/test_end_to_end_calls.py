@@ -215,7 +215,7 @@ X_Y = 'x: T.Buffer((37, 53), "float32"), y: T.Buffer((37, 53), "float32")'
         ("y[vi, vj] = x[vi, vj + 1]", X_Y, ("x", "53")),
         ("y[vi, vj] = x[vi, vj - 1]", X_Y, ("x", "-1")),
         ("y[vi, vj] = x[vi * vi // 40, vj]", X_Y, ("affine|not linear", "vi")),
-        ("y[vi, vj] = x[vi % 5, vj]", X_Y, ("affine|not linear", "vi")),
+        ("y[vi, vj] = x[vi % (vj + 1), vj]", X_Y, ("affine|not linear", "vi")),
         ("y[vi, vj] = x[T.Cast('int32', x[vi, vj]), vj]", X_Y, ("x",)),
         ("y[vi, 0] = x[vi, vj]", X_Y, ("race", "53", "vj")),
         ("y[vi // 2, vj] = x[vi, vj]", X_Y, ("affine|race", "vi")),
@@ -227,7 +227,7 @@ def test_a_statement_that_cannot_be_compiled_exactly(statement, params, parts):
     refused(elementwise(statement, params), *parts)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float64", "int32", "int8", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int64", "uint8"])
 def test_an_unsupported_dtype(dtype):
     text = f"""
 @T.prim_func(s_tir=True)

@@ -52,7 +52,7 @@ for i, j in T.grid(4, 5):
         vi, vj = T.axis.remap("SR", [i, j])
         with T.init():
             y[vi] = T.float32(0)
-        y[vi] = y[vi] - A[vi, vj]  # <--
+        y[vi] = A[vi, vj] - y[vi]  # <--
 """), "is not a sum", r"y\[vi\] = y\[vi\] \+"),
     "an initialised reduction axis": (block_func("A(4, 5), C(4, 5)", """
 for i, j in T.grid(4, 5):
@@ -152,9 +152,9 @@ for i, j in T.grid(4, 5):
     with T.sblock("p"):
         vi, vj = T.axis.remap("SS", [i, j])
         x: T.let = C[vi, vj] + A[vi, vj]
-        C[vi, vj] = T.float32(1)  # <--
-        D[vi, vj] = x
-"""), "after a let has read it", "split it"),
+        C[vi, vj] = T.float32(1)
+        D[vi, vj] = x  # <--
+"""), "uses what a let has read of 'C' after that was stored", "split it"),
     # structure
     "store outside a block": (block_func("A(4,), C(4,)", """
 for i in range(4):
@@ -272,22 +272,6 @@ for i in range(4):
         vi = T.axis.spatial(4, i)
         C[vi] = first
 """), "'first' is read from a tensor outside of any block", "inside the block"),
-    "sum of a product of three": (block_func("A(4, 6), B(6, 5), c(6,), C(4, 5)", """
-for i, j, k in T.grid(4, 5, 6):
-    with T.sblock("mm"):
-        vi, vj, vk = T.axis.remap("SSR", [i, j, k])
-        with T.init():
-            C[vi, vj] = T.float32(0)
-        C[vi, vj] = C[vi, vj] + A[vi, vk] * B[vk, vj] * c[vk]  # <--
-"""), "over the axes vi, vj, vk is not a matrix product", r"B\[k, j\]"),
-    "largest of sums": (block_func("A(4, 6), B(6, 5), C(4, 5)", """
-for i, j, k in T.grid(4, 5, 6):
-    with T.sblock("mp"):
-        vi, vj, vk = T.axis.remap("SSR", [i, j, k])
-        with T.init():
-            C[vi, vj] = T.float32("-inf")
-        C[vi, vj] = T.max(C[vi, vj], A[vi, vk] + B[vk, vj])  # <--
-"""), "is not a matrix product", r"B\[k, j\]"),
 }  # fmt: skip
 
 
