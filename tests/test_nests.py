@@ -188,6 +188,20 @@ def test_a_value_with_two_users_is_computed_once():
     assert sum("exp(" in formula for formula in pair) == 1
 
 
+@pytest.mark.parametrize("part", ["reversed", "cut", "shifted", "diagonal"])
+def test_a_part_of_a_softmax_is_of_the_whole(part, rng):
+    """What is reduced on chip is all of the axis, however its result is read."""
+    x = tensor(40, 40)
+    y = topi.nn.softmax(x, axis=1)
+    read = {
+        "reversed": lambda: topi.flip(y, 1),
+        "cut": lambda: topi.strided_slice(y, [0, 0], [40, 7], [1, 1]),
+        "shifted": lambda: topi.strided_slice(y, [0, 5], [40, 40], [1, 1]),
+        "diagonal": lambda: te.compute((40,), lambda i: y[i, i], name="diagonal"),
+    }[part]()
+    agrees_with_llvm(function(x, read), rng)
+
+
 def test_a_concatenation_is_a_nest_for_each_part():
     parts = formulas(function(X4, topi.concatenate([X4, X4], 1)))
     assert len(parts) == 2

@@ -121,6 +121,8 @@ class _Fusion:
                 return None
         found: dict[Access, Expr] = {}
         for read in reads:
+            if not _walks_whole(read, made, reader):
+                return None
             expr = _expression_at(made, read)
             if expr is None or not _transferable(expr):
                 return None
@@ -252,6 +254,25 @@ def _plain_axes(access: Access, extents: dict[Var, int]) -> dict[Var, int] | Non
             return None
         dims[var] = dim
     return dims
+
+
+def _walks_whole(read: Access, made: Stage, reader: Stage) -> bool:
+    """Whether `read` walks all of each axis that `made` reduces on chip, as it is."""
+    over = set().union(*resident_sets(made))
+    if not over:
+        return True
+    dims = _plain_axes(made.target, made.extents)
+    if dims is None or read.flat or read.fill is not None:
+        return False
+    for var in over:
+        index = read.index[dims[var]]
+        axis = next(iter(index.terms), (None, 0))[0]
+        if axis is None or index != Affine.of(axis):
+            return False
+        shared = sum(axis in dict(other.terms) for other in read.index) > 1
+        if shared or reader.extents[axis] != made.extents[var]:
+            return False
+    return True
 
 
 def _expression_at(made: Stage, read: Access) -> Expr | None:
