@@ -109,6 +109,11 @@ class _Finder:
 
     def stepped(self) -> Box:
         """On the tensor itself, in steps; what is outside reads as the fill value."""
+        if len(self.access.buffer.shape) > MAX_RANK:
+            raise self.access.place.error(
+                f"{self.access} is padded and has more than {MAX_RANK} indices",
+                "merge dimensions that lie next to each other",
+            )
         dims: dict[Var, int] = {}
         steps: dict[Var, int] = {}
         for dim, index in enumerate(self.access.index):
