@@ -208,6 +208,12 @@ def test_a_concatenation_is_a_nest_for_each_part():
     assert not any("mask" in formula for formula in parts)
 
 
+def test_a_reshape_whose_parts_interleave(rng):
+    """(2, 14, 2, 4) to (8, 28) is cut where a row ends inside one of 8 numbers."""
+    z = tensor(2, 14, 2, 4)
+    agrees_with_llvm(function(z, topi.reshape(z, (8, 28))), rng)
+
+
 @T.prim_func(s_tir=True)
 def longer_than_written(x: T.Buffer((5, 6), "float32"), y: T.Buffer((8, 7), "float32")):
     for i, j in T.grid(5, 6):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import gcd, prod
+from math import prod
 
 from tileflow_tvm.frontend.compute import Access, bounds
 from tileflow_tvm.frontend.tile_ir import Affine, Var
@@ -56,10 +56,25 @@ def are_apart(
         pairs = [(one.number, other.number)]
     else:
         pairs = list(zip(one.index, other.index, strict=True))
-    for mine, theirs in pairs:
-        low, high = bounds(mine, extents)
-        lowest, highest = bounds(theirs, other_extents)
-        steps = gcd(*(step for _, step in (*mine.terms, *theirs.terms)))
-        if high < lowest or highest < low or (steps and (mine.const - theirs.const) % steps):
-            return True
-    return False
+    return any(
+        _never_equal(mine, extents, theirs, other_extents, by)
+        for mine, theirs in pairs
+        for by in (0, *{abs(step) for _, step in (*mine.terms, *theirs.terms)})
+    )
+
+
+def _never_equal(
+    one: Affine, extents: dict[Var, int], other: Affine, other_extents: dict[Var, int], by: int
+) -> bool:
+    """Whether the two differ, seen modulo `by`, which steps of its multiples do not change; 0 is
+    no modulus."""
+    low, high = bounds(_modulo(one, by), extents)
+    lowest, highest = bounds(_modulo(other, by), other_extents)
+    nearest, farthest = low - highest, high - lowest  # of their difference
+    if not by:
+        return nearest > 0 or farthest < 0
+    return -(-nearest // by) * by > farthest
+
+
+def _modulo(value: Affine, by: int) -> Affine:
+    return Affine(value.const, tuple(term for term in value.terms if not by or term[1] % by))
