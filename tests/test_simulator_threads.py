@@ -291,34 +291,37 @@ except KeyboardInterrupt:
     interrupt(start(script))
 
 
-def test_gemm_in_bands_is_the_same_gemm(rng):
-    """One instruction of 2.1 GFLOP, cut by the engine, against many small ones."""
+@pytest.mark.parametrize(("m", "n"), [(1030, 1000), (1000, 1030)], ids=["rows", "columns"])
+def test_gemm_in_bands_is_the_same_gemm(m, n, rng):
+    """One instruction of 2.1 GFLOP, cut by the engine along its longer side, against many small
+    ones; operands as they are, and stored the other way around."""
     machine = ".machine tileflow { sram_bytes=14000000 }\n"
-    arrays = gemm_arrays(rng, 1030, 1000, 1024)
-    core(gemm_text(1030, 1000, 1024, block=32), gemm_machine(32)).run(arrays, [])
+    arrays = gemm_arrays(rng, m, n, 1024)
+    core(gemm_text(m, n, 1024, block=32), gemm_machine(32)).run(arrays, [])
     want = arrays[2].tobytes()
-    for ta in (0, 1):
-        lhs = "row(1024, d1), col(1030, d0)" if ta else "row(1030, d0), col(1024, d1)"
+    for ta, tb in ((0, 0), (1, 0), (0, 1)):
+        lhs = f"row(1024, d1), col({m}, d0)" if ta else f"row({m}, d0), col(1024, d1)"
+        rhs = f"row({n}, d1), col(1024, d0)" if tb else f"row(1024, d0), col({n}, d1)"
         text = f"""
-.arg A f32[1030, 1024] in
-.arg B f32[1024, 1000] in
-.arg C f32[1030, 1000] out
-.tensor A f32[1030, 1024] at arg A
-.tensor B f32[1024, 1000] at arg B
-.tensor C f32[1030, 1000] at arg C
+.arg A f32[{m}, 1024] in
+.arg B f32[1024, {n}] in
+.arg C f32[{m}, {n}] out
+.tensor A f32[{m}, 1024] at arg A
+.tensor B f32[1024, {n}] at arg B
+.tensor C f32[{m}, {n}] at arg C
 .access lhs {lhs}
-.access rhs row(1024, d0), col(1000, d1)
-.access dst row(1030, d0), col(1000, d1)
+.access rhs {rhs}
+.access dst row({m}, d0), col({n}, d1)
 agen a0, 0
 agen a1, 0 pitch=33
 agen a2, 4500000 pitch=33
 agen a3, 9000000 pitch=33
-ext e0 limit=1030 max=1030
-ext e1 limit=1000 max=1000
+ext e0 limit={m} max={m}
+ext e1 limit={n} max={n}
 ext e2 limit=1024 max=1024
 load a1, A[a0, a0], lhs
 load a2, B[a0, a0], rhs post=sem0
-exec.gemm a3, a1, a2 m=e0 n=e1 k=e2 clear=always ta={ta} wait=sem0 post=sem1
+exec.gemm a3, a1, a2 m=e0 n=e1 k=e2 clear=always ta={ta} tb={tb} wait=sem0 post=sem1
 store a3, C[a0, a0], dst wait=sem1
 """
         arrays[2][:] = np.nan
