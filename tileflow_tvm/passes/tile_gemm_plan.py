@@ -28,7 +28,7 @@ MORE_TRAFFIC = 1.25
 LITTLE_TRAFFIC = 1.3
 """Traffic that counts for no more than the time it takes, as a factor of `_least_traffic`."""
 
-PRICE_OF_TRAFFIC = 0.5
+PRICE_OF_TRAFFIC = 1.0
 """Share of the time that twice as much has to save."""
 
 ABOUT_AS_FAST = 1.01
