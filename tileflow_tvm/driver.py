@@ -103,11 +103,14 @@ def compile(
     *,
     dump_passes: str | os.PathLike[str] | None = None,
     verify: bool = True,
+    fuse: bool = True,
 ) -> Executable:
     """Compile a kernel, at compute level or at tile level, for `machine`.
 
     `machine` is a name, the path of a .toml, or a Machine. `dump_passes` is a directory that
     gets the function as TVMScript after each pass. `verify` runs the verifier on the result.
+    Without `fuse` each operation of a compute-level kernel has a loop nest of its own, and what
+    passes between two of them goes through DRAM; the code of a tile-level kernel is as written.
     Raises KernelError for what cannot be compiled exactly, MachineError for a bad machine.
     """
     from tileflow_tvm.frontend.module import only_function
@@ -115,7 +118,7 @@ def compile(
 
     target = machine if isinstance(machine, Machine) else Machine.load(machine)
     watch = _dump_to(Path(dump_passes)) if dump_passes is not None else None
-    program = run_passes(only_function(func), target, watch)
+    program = run_passes(only_function(func), target, watch, fused=fuse)
     executable = Executable(program)
     if verify and not program.scalars:
         executable.simulator.verify()

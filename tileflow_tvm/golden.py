@@ -49,6 +49,7 @@ def check(
     seed: int = 0,
     rtol: float = RTOL,
     atol: float = ATOL,
+    fuse: bool = True,
     **scalars: int,
 ) -> Report:
     """Run `kernel` in both engines and compare every element with an oracle.
@@ -56,11 +57,13 @@ def check(
     Without `inputs`, random ones are drawn from `seed`. `oracle` takes the inputs as
     float64 and returns the outputs (one array, or a sequence); without it a compute-level
     function is run by TVM's LLVM. An element passes where |got - want| <= rtol * |want| + atol *
-    max|want|; NaN matches NaN, an infinity itself. Raises CheckError with the first mismatches.
+    max|want|; NaN matches NaN, an infinity itself. `fuse` is
+    `tf.compile`'s. Raises CheckError with the first mismatches.
     """
     return compare(
-        kernel, inputs, scalars, oracle=oracle, machine=machine, seed=seed, rtol=rtol, atol=atol
-    )
+        kernel, inputs, scalars, oracle=oracle, machine=machine, seed=seed, rtol=rtol, atol=atol,
+        fuse=fuse,
+    )  # fmt: skip
 
 
 def compare(
@@ -73,11 +76,12 @@ def compare(
     seed: int,
     rtol: float = RTOL,
     atol: float = ATOL,
+    fuse: bool = True,
 ) -> Report:
     """`check` for launch scalars of any name. An error that no line is to blame for is at the
     kernel's function."""
     try:
-        exe = kernel if isinstance(kernel, Executable) else compile(kernel, machine)
+        exe = kernel if isinstance(kernel, Executable) else compile(kernel, machine, fuse=fuse)
         arrays = list(inputs) or draw_inputs(exe, seed)
         return _compare_all(kernel, exe, arrays, scalars or {}, oracle, (rtol, atol))
     except TileflowError as error:

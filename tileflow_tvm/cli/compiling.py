@@ -68,6 +68,11 @@ def _add_kernel(parser: argparse.ArgumentParser) -> None:
         "--shape", type=shape, default=(), metavar="N,N,...",
         help="arguments of a function that makes a kernel, as 64,96 or m=64,n=96",
     )  # fmt: skip
+    parser.add_argument(
+        "--fuse", action=argparse.BooleanOptionalAction, default=True,
+        help="keep what passes between operations on chip where that has room (on unless --no-fuse "
+             "is given: each operation alone, through DRAM; for experiments)",
+    )  # fmt: skip
     add_machine(parser)
 
 
@@ -89,7 +94,10 @@ def compile_kernel(args: argparse.Namespace) -> None:
     source, _ = split_kernel(args.kernel)
     check_outputs([args.output, args.asm], [source])
     kernel = find_kernel(args.kernel, args.shape)
-    exe = compile(kernel.func, args.machine, dump_passes=args.dump_passes, verify=args.verify)
+    exe = compile(
+        kernel.func, args.machine, dump_passes=args.dump_passes, verify=args.verify,
+        fuse=args.fuse,
+    )  # fmt: skip
     asm = STANDARD if args.output is None and args.asm is None else args.asm
     contents = {}
     if args.output is not None:
@@ -131,7 +139,7 @@ def check_kernel(args: argparse.Namespace) -> None:
     with launch_words():
         report = compare(
             kernel.func, scalars=scalars_of(args), oracle=kernel.oracle, machine=args.machine,
-            seed=args.seed,
+            seed=args.seed, fuse=args.fuse,
         )  # fmt: skip
     if args.json:
         print_json(_as_json(args, report))

@@ -25,7 +25,8 @@ from tileflow_tvm.passes.tile import tile
 Pass = Callable[[Program, Machine], Program]
 
 TO_TILES: tuple[Pass, ...] = (fuse, tile)
-"""What takes a tensor-level program to tile level."""
+"""What takes a tensor-level program to tile level; without `fuse` each operation has a loop nest
+of its own."""
 
 TO_PLACED: tuple[Pass, ...] = (infer_scope, plan_sram, pipeline)
 """What takes a tile-level program to one that `emit` accepts."""
@@ -34,22 +35,25 @@ Watcher = Callable[[str, str], None]
 """Called with a pass's name and the TVMScript after it."""
 
 
-def run_passes(func: PrimFunc, machine: Machine, watch: Watcher | None = None) -> isa.Program:
+def run_passes(
+    func: PrimFunc, machine: Machine, watch: Watcher | None = None, *, fused: bool = True
+) -> isa.Program:
     """Compile `func`, whichever level it is written at.
 
-    `watch` sees the function as it came ("input") and after each pass. An error that no line is
-    to blame for is at the function.
+    `watch` sees the function as it came ("input") and after each pass. Unless `fused`, `fuse` is
+    left out. An error that no line is to blame for is at the function.
     """
     try:
-        return _run_passes(func, machine, watch)
+        return _run_passes(func, machine, watch, fused)
     except TileflowError as error:
         if error.has_place:
             raise
         raise function_place(func).give(error) from error.__cause__
 
 
-def _run_passes(func: PrimFunc, machine: Machine, watch: Watcher | None) -> isa.Program:
-
+def _run_passes(
+    func: PrimFunc, machine: Machine, watch: Watcher | None, fused: bool
+) -> isa.Program:
     def show(name: str, shown: PrimFunc) -> None:
         if watch:
             watch(name, shown.script())
@@ -61,7 +65,7 @@ def _run_passes(func: PrimFunc, machine: Machine, watch: Watcher | None) -> isa.
         program = lift(func, machine)
         if watch:
             show("lift", write(program))
-        passes = TO_TILES + TO_PLACED
+        passes = tuple(step for step in TO_TILES if fused or step is not fuse) + TO_PLACED
     else:
         program = read(func)
         if not any(role != "in" for role in program.roles):
