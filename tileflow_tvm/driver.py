@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tileflow_tvm.errors import BinaryError, CallError, FileLoc, KernelError
 from tileflow_tvm.isa.container import from_bytes, to_bytes
 from tileflow_tvm.isa.machine import Machine
-from tileflow_tvm.isa.program import Program
+from tileflow_tvm.isa.program import Fusion, Program
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,12 @@ class Executable:
     @property
     def machine(self) -> Machine:
         return self.program.machine
+
+    @property
+    def fusion(self) -> Fusion | None:
+        """Intermediate tensors that never reach DRAM; None for a kernel at tile level, and for a
+        program that was loaded: a .bin does not say."""
+        return self.program.fusion
 
     @cached_property
     def asm(self) -> str:

@@ -22,7 +22,7 @@ from tileflow_tvm.errors import (
     VerifyError,
 )
 from tileflow_tvm.isa.container import to_bytes
-from tileflow_tvm.isa.program import ArgSpec, Program, Role
+from tileflow_tvm.isa.program import ArgSpec, Fusion, Program, Role
 from tileflow_tvm.isa.table import DTYPE_FACTS
 from tileflow_tvm.timing import Timing, timing_of
 
@@ -47,6 +47,7 @@ class Stats:
     went each way ("load", "store"). `overlap_ns`: time in which DMA and compute were both busy.
     `verify_ns` is 0 where the program had been verified before. `simd`: the level of the kernels.
     `timing`: what the run takes on the machine; None where it was not verified.
+    `fusion`: what the compiler kept on chip; None for a program of tile level, or of a .bin.
     """
 
     engine: str
@@ -58,6 +59,7 @@ class Stats:
     overlap_ns: int = 0
     verify_ns: int = 0
     timing: Timing | None = None
+    fusion: Fusion | None = None
 
     @property
     def cycles(self) -> int | None:
@@ -170,7 +172,8 @@ class Simulator:
             raise self._explain(fault) from None
 
         def stats() -> Stats:
-            return Stats(**report, timing=self._time(launch) if verify else None)
+            timing = self._time(launch) if verify else None
+            return Stats(**report, timing=timing, fusion=self.program.fusion)
 
         return Result(tuple([arrays[i] for i in self._written]), stats)
 

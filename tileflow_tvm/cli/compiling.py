@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ KERNEL = (
 def add_commands(commands: Commands) -> None:
     build = add_command(
         commands, "compile", compile_kernel, does="compile a kernel of a Python file",
-        details="Without -o and --asm the assembly goes to standard output.",
+        details="Without -o, --asm and --json the assembly goes to standard output.",
         example="tileflow compile gemm.py:gemm -o gemm.bin --asm gemm.asm",
     )  # fmt: skip
     _add_kernel(build)
@@ -48,6 +49,7 @@ def add_commands(commands: Commands) -> None:
         help="prove that the program is free of races, deadlocks and stray accesses (on unless "
              "--no-verify is given; a program with launch parameters is proven at each run)",
     )  # fmt: skip
+    add_json(build)
     check = add_command(
         commands, "check", check_kernel, does="compile a kernel, run it, and compare",
         details="Both engines must give the same bits, and every element must agree with the "
@@ -98,26 +100,46 @@ def compile_kernel(args: argparse.Namespace) -> None:
         kernel.func, args.machine, dump_passes=args.dump_passes, verify=args.verify,
         fuse=args.fuse,
     )  # fmt: skip
-    asm = STANDARD if args.output is None and args.asm is None else args.asm
+    asm = STANDARD if not (args.output or args.asm or args.json) else args.asm
+    if args.json and asm == STANDARD:
+        hint = "give --asm a file, or leave --json out"
+        raise CallError("the text and --json both go to standard output", hint=hint)
     contents = {}
     if args.output is not None:
         contents[args.output] = exe.to_bytes()
     if asm is not None:
         contents[asm] = exe.asm.encode()
     write_files(contents)
-    if not args.quiet:
+    if args.json:
+        print_json(_figures(exe))
+    elif not args.quiet:
         # Standard output may be the text.
         print(_summary(exe), file=sys.stderr if STANDARD in contents else sys.stdout)
 
 
-def _summary(exe: Executable) -> str:
+def _figures(exe: Executable) -> dict[str, Any]:
     program = exe.program
-    ends = [buffer.address + buffer.nbytes * buffer.slots for buffer in program.buffers]
-    used, most = max(ends, default=0), exe.machine.sram_bytes
+    return {
+        "program": program.name,
+        "machine": exe.machine.name,
+        "instructions": len(program.insns),
+        "text_bytes": len(program.insns) * program.isa.word_bits // 8,
+        "sram_bytes": max((b.address + b.nbytes * b.slots for b in program.buffers), default=0),
+        "scratch_bytes": program.scratch_bytes,
+        "fusion": dataclasses.asdict(exe.fusion) if exe.fusion else None,
+    }
+
+
+def _summary(exe: Executable) -> str:
+    made = _figures(exe)
+    fusion, fused = exe.fusion, ""
+    if fusion and fusion.tensors:
+        noun = "tensor" if fusion.tensors == 1 else "tensors"
+        fused = f", {fusion.tensors} {noun} ({in_bytes(fusion.bytes)}) never in DRAM"
     return (
-        f"{program.name}: {len(program.insns)} instructions, "
-        f"{in_bytes(len(program.insns) * program.isa.word_bits // 8)} of text, "
-        f"{in_bytes(used)} of {in_bytes(most)} SRAM"
+        f"{made['program']}: {made['instructions']} instructions, "
+        f"{in_bytes(made['text_bytes'])} of text, "
+        f"{in_bytes(made['sram_bytes'])} of {in_bytes(exe.machine.sram_bytes)} SRAM{fused}"
     )
 
 

@@ -200,11 +200,21 @@ class BufferInfo:
 
 
 @dataclass(frozen=True)
+class Fusion:
+    """Intermediate `tensors` of a compute-level function that never reach DRAM, and their
+    `bytes`."""
+
+    tensors: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Program:
     """A program of `isa` for `machine`. The index of an instruction in `insns` is its pc.
 
     Launch scalar i is preloaded into register s<i>. `scratch_bytes` of DRAM are the program's
-    own while it runs; they hold nothing at its start.
+    own while it runs; they hold nothing at its start. `fusion` is what the compiler saved; it is
+    no part of the program, and neither text nor container have it.
     """
 
     name: str
@@ -218,3 +228,4 @@ class Program:
     scratch_bytes: int = 0
     buffers: tuple[BufferInfo, ...] = ()
     isa: Isa = field(default=TILEFLOW, repr=False)
+    fusion: Fusion | None = field(default=None, repr=False, compare=False)

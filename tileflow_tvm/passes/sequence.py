@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tvm.tirx import PrimFunc
 
@@ -15,6 +16,7 @@ from tileflow_tvm.isa import program as isa
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.passes.emit import emit
 from tileflow_tvm.passes.fuse import fuse
+from tileflow_tvm.passes.fusion_count import kept_on_chip
 from tileflow_tvm.passes.infer_scope import infer_scope
 from tileflow_tvm.passes.legalize import legalize
 from tileflow_tvm.passes.lift import lift
@@ -59,10 +61,11 @@ def _run_passes(
             watch(name, shown.script())
 
     show("input", func)
+    lifted = None
     if level(func) == "compute":
         func = legalize(func, machine)
         show("legalize", func)
-        program = lift(func, machine)
+        lifted = program = lift(func, machine)
         if watch:
             show("lift", write(program))
         passes = tuple(step for step in TO_TILES if fused or step is not fuse) + TO_PLACED
@@ -72,8 +75,11 @@ def _run_passes(
             what = "the function writes none of its arguments"
             raise KernelError(what, hint="T.tf.store writes a block to a parameter: its results")
         passes = TO_PLACED
+    fusion = None
     for step in passes:
         program = step(program, machine)
+        if step is tile and lifted is not None:
+            fusion = kept_on_chip(lifted, program)
         if watch:
             show(step.__name__, write(program))
-    return emit(program, machine)
+    return replace(emit(program, machine), fusion=fusion)
