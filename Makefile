@@ -71,6 +71,7 @@ lint-derived: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_gemm.py
 	$(BIN)/python benchmarks/bench_kernels.py
+	$(BIN)/python benchmarks/bench_compile.py
 
 sweep: $(INSTALLED)
 	HYPOTHESIS_PROFILE=sweep $(BIN)/python -m pytest -n $(JOBS) -m sweep

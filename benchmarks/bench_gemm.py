@@ -87,7 +87,7 @@ def compile_timed(size: int, machine: tf.Machine) -> tuple[tf.Executable, dict[s
     """The executable, and the seconds that compiling and verifying took."""
     func = matmul(size)
     start = time.perf_counter()
-    exe = tf.compile(func, machine=machine, verify=False)
+    exe = tf.compile(func, machine=machine, verify=False, cache=False)
     compiled = time.perf_counter()
     exe.simulator.verify()
     return exe, {"compile_s": compiled - start, "verify_s": time.perf_counter() - compiled}
@@ -168,7 +168,7 @@ def main() -> None:
     if options.rounds < 7:
         parser.error("--rounds is at least 7, so that a median means something")
     machine = tf.Machine.load("tileflow").replace(sram_bytes=options.sram_bytes)
-    tf.compile(matmul(64), machine=machine)  # Imports and one-time set-up.
+    tf.compile(matmul(64), machine=machine, cache=False)  # Imports and one-time set-up.
     with threadpool_limits(limits=1):
         rows = [measure(size, machine, options.rounds)
                 for size in track(options.sizes, description="measuring")]  # fmt: skip

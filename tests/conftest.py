@@ -40,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{marker}: {why}")
     # Short programs are to run in several threads as well, from their first instruction on.
     os.environ.setdefault("TILEFLOW_HAND_OVER", "0")
+    # Every compilation is to happen, and none is to touch what the user has compiled.
+    os.environ["TILEFLOW_CACHE"] = "0"
     # A job that a shell put into the background ignores Ctrl-C, and so would what tests start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from fusible import FUNCTIONS, tensor
 from graph_source import load_source, source_of
 from graphs import graph_of
-from test_unfused import FUNCTIONS, tensor
 from tvm import te, topi
 
 import tileflow_tvm as tf
@@ -70,6 +70,14 @@ def difference(func, machine="tileflow") -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_it_is_what_the_binary_without_fusion_has_more(name):
     difference(FUNCTIONS[name]())
+
+
+def test_what_needs_no_tensor_either_way_does_not_count():
+    """A transposed copy, which the product reads at its source."""
+    x, w = tensor(70, 45), tensor(90, 45, name="w")
+    func = te.create_prim_func([x, w, topi.nn.relu(topi.matmul(x, topi.transpose(w)))])
+    difference(func)
+    assert tf.compile(func).fusion == Fusion(1, 70 * 90 * 4)
 
 
 @pytest.mark.parametrize("seed", range(1, 40, 3))

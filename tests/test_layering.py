@@ -28,11 +28,15 @@ LAYERS = {
     "kernels": set(),
     "timing": {"isa"},
     "sim": {"errors", "isa", "timing", "_sim"},
-    "driver": {"errors", "isa", "assembler", "frontend", "passes", "sim", "timing"},
+    "files": set(),
+    "cache": {"", "errors", "files", "isa"},
+    "driver": {
+        "errors", "files", "isa", "assembler", "frontend", "passes", "sim", "timing", "cache",
+    },
     "golden": {"errors", "isa", "frontend", "driver", "sim"},
     "cli": {
         "", "errors", "isa", "assembler", "frontend", "passes", "kernels", "sim", "timing",
-        "driver", "golden",
+        "files", "cache", "driver", "golden",
     },
     "": {"frontend"},
 }  # fmt: skip
@@ -48,6 +52,8 @@ OUTSIDE = {
     "kernels": {"tvm", "numpy"},
     "timing": set(),
     "sim": {"numpy", "ml_dtypes"},
+    "files": set(),
+    "cache": {"platformdirs"},
     "driver": {"tvm", "numpy"},
     "golden": {"tvm", "numpy"},
     "cli": {"tvm", "numpy", "rich"},

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 from typing import Any
+
+_LOADED_AT = time.time()
+"""A source file that is newer may not be what runs in this process; see `cache.key`."""
 
 _HOMES = {
     "compile": "driver",

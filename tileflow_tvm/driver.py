@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tileflow_tvm.errors import BinaryError, CallError, FileLoc, KernelError
+from tileflow_tvm.files import write_whole
 from tileflow_tvm.isa.container import from_bytes, to_bytes
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.program import Fusion, Program
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.tirx import PrimFunc
 
+    from tileflow_tvm.cache.store import Place
     from tileflow_tvm.sim import Result, Simulator
     from tileflow_tvm.timing import Timing
 
@@ -110,6 +110,7 @@ def compile(
     dump_passes: str | os.PathLike[str] | None = None,
     verify: bool = True,
     fuse: bool = True,
+    cache: bool = True,
 ) -> Executable:
     """Compile a kernel, at compute level or at tile level, for `machine`.
 
@@ -117,18 +118,45 @@ def compile(
     gets the function as TVMScript after each pass. `verify` runs the verifier on the result.
     Without `fuse` each operation of a compute-level kernel has a loop nest of its own, and what
     passes between two of them goes through DRAM; the code of a tile-level kernel is as written.
+    With `cache` a program that was compiled before comes from the cache on disk, unless
+    `dump_passes` asks for the passes.
     Raises KernelError for what cannot be compiled exactly, MachineError for a bad machine.
     """
     from tileflow_tvm.frontend.module import only_function
-    from tileflow_tvm.passes.sequence import run_passes
 
     target = machine if isinstance(machine, Machine) else Machine.load(machine)
+    function = only_function(func)
     watch = _dump_to(Path(dump_passes)) if dump_passes is not None else None
-    program = run_passes(only_function(func), target, watch, fused=fuse)
-    executable = Executable(program)
-    if verify and not program.scalars:
-        executable.simulator.verify()
+    place = _place(function, target, fuse=fuse) if cache and watch is None else None
+    found = place.get() if place else None
+    if found is not None:
+        return Executable(found.program, found.data)
+    # Imported here, since what is in the cache needs no pass.
+    from tileflow_tvm.passes.sequence import run_passes
+
+    executable = Executable(run_passes(function, target, watch, fused=fuse))
+    if verify:
+        if not executable.program.scalars:
+            executable.simulator.verify()
+        if place:
+            place.put(executable.program, executable.to_bytes())
     return executable
+
+
+def _place(function: PrimFunc, machine: Machine, *, fuse: bool) -> Place | None:
+    """Where the cache has, or is to have, the program. What is there has been verified, so a hit
+    is not verified again until it runs. None where the cache is off, or the program has no key."""
+    from tileflow_tvm.cache import key, store
+    from tileflow_tvm.frontend.structure import NoStructure, structure_of
+
+    if not store.is_on():
+        return None
+    programs = store.Store.of_user()
+    try:
+        found = key.key_of(structure_of(function), machine, fuse=fuse)
+    except (NoStructure, OSError):
+        return None
+    return store.Place(programs, found) if found else None
 
 
 def load(path: str | os.PathLike[str]) -> Executable:
@@ -146,24 +174,6 @@ def load(path: str | os.PathLike[str]) -> Executable:
     return Executable(from_bytes(data, file=file), data, file)
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write a file aside and rename it, so that it is never seen half written."""
-    path = Path(path)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(aside).chmod(0o666 & ~mask)
-        Path(aside).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(aside).unlink()
-        raise
-    return path
-
-
 def _dump_to(folder: Path) -> Callable[[str, str], None]:
     """A watcher that writes each pass's script as NN_name.py."""
     if folder.exists() and not folder.is_dir():
@@ -179,4 +189,4 @@ def _dump_to(folder: Path) -> Callable[[str, str], None]:
     return watch
 
 
-__all__ = ["Executable", "compile", "load", "write_whole"]
+__all__ = ["Executable", "compile", "load"]

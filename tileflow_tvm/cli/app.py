@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from tileflow_tvm.cli import compiling, listing, running, showing
+from tileflow_tvm.cli import caching, compiling, listing, running, showing
 from tileflow_tvm.errors import TileflowError
 
 INPUT_AT_FAULT = 1
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, help="print the versions and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (compiling, listing, running, showing):
+    for module in (compiling, listing, running, showing, caching):
         module.add_commands(commands)
     return parser
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-from tileflow_tvm.driver import write_whole
 from tileflow_tvm.errors import AssemblyError, Loc, TileflowError
+from tileflow_tvm.files import write_whole
 from tileflow_tvm.isa.container import from_bytes
 from tileflow_tvm.isa.program import Program
 
