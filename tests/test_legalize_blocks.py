@@ -69,7 +69,7 @@ for i, j in T.grid(4, 5):
         with T.init():
             C[vi, 0] = T.float32(0)  # <--
         D[vi] = D[vi] + A[vi, vj]
-"""), "initialises something else", "one accumulated cell"),
+"""), "initialises something else", "cells that the block accumulates into"),
     "an init that comes too late": (block_func("A(6, 4), y(6,)", """
 for x_1, x_0 in T.grid(5, 5):
     with T.sblock("y"):  # <--
@@ -167,27 +167,6 @@ for i in range(1):
         for j in range(4):  # <--
             C[j] = A[j]
 """), "a statement of kind For in block 'c'", "loops go around it"),
-    "varying if": (block_func("A(4,), C(4,)", """
-for i in range(4):
-    with T.sblock("c"):
-        vi = T.axis.spatial(4, i)
-        if vi < 2:  # <--
-            C[vi] = A[vi]
-"""), "an if in block 'c' whose condition varies", "every cell"),
-    "varying if around a block": (block_func("A(4,), C(4,)", """
-for i in range(4):
-    if i < 2:  # <--
-        with T.sblock("c"):
-            vi = T.axis.spatial(4, i)
-            C[vi] = A[vi]
-"""), "the condition around these blocks varies", "always true"),
-    "predicate that cuts off": (block_func("A(4,), C(4,)", """
-for i in range(4):
-    with T.sblock("c"):  # <--
-        vi = T.axis.spatial(4, i)
-        T.where(i < 2)
-        C[vi] = A[vi]
-"""), "exactly once", "bind each axis to one loop"),
     "data-dependent loop": (block_func("A(4,), C(4,)", """
 for i in range(T.Cast("int32", A[0])):  # <--
     with T.sblock("c"):

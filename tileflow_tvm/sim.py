@@ -279,8 +279,8 @@ def checked_input(arg: ArgSpec, value: Any) -> np.ndarray:
         if flags.c_contiguous and flags.aligned:
             return value
     try:
-        array = np.asarray(value)
-    except ValueError as error:
+        array = np.asarray(value, dtype if _is_number_for(arg, value, dtype) else None)
+    except (ValueError, OverflowError) as error:
         raise CallError(
             f"'{arg.name}' is not an array: {error}",
             hint=f"it takes a NumPy array, {dtype}{list(arg.shape)}",
@@ -296,6 +296,11 @@ def checked_input(arg: ArgSpec, value: Any) -> np.ndarray:
             hint=_reshape_hint(arg, array),
         )
     return np.require(array, dtype, ["C", "A"])
+
+
+def _is_number_for(arg: ArgSpec, value: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether `value` is a number of Python's for a scalar argument, which takes the nearest."""
+    return arg.shape == () and (type(value) is int or (type(value) is float and dtype.kind != "i"))
 
 
 def _spelled(dtype: np.dtype[Any]) -> str:

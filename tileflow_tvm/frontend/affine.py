@@ -96,7 +96,7 @@ class AffineReader:
             return Affine(int(expr))
         if isinstance(expr, ir.Var):
             bound = self._env.get(expr.__chandle__())
-            return "uses a variable that is not an integer" if bound is None else bound
+            return f"uses '{expr.name}', which is not known here" if bound is None else bound
         if isinstance(expr, _BINARY):
             lhs, rhs = self._read(expr.a), self._read(expr.b)
             if isinstance(lhs, str):

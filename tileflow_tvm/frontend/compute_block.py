@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from typing import Any
 
+from tvm import tirx
 from tvm.s_tir import SBlock
 from tvm.tirx import Bind, BufferStore, Evaluate, IfThenElse, IntImm, SeqStmt
 
@@ -14,6 +15,7 @@ from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.affine import Cut, Split
 from tileflow_tvm.frontend.compute import (
     COMBINERS,
+    IDENTITY,
     INTEGER,
     Access,
     Apply,
@@ -22,6 +24,7 @@ from tileflow_tvm.frontend.compute import (
     Const,
     Expr,
     Place,
+    Result,
     Stage,
     accesses,
     dtype_of,
@@ -29,7 +32,7 @@ from tileflow_tvm.frontend.compute import (
     substituted,
 )
 from tileflow_tvm.frontend.compute_cells import are_apart
-from tileflow_tvm.frontend.compute_domain import Binding
+from tileflow_tvm.frontend.compute_domain import Binding, Guard
 from tileflow_tvm.frontend.compute_expr import ExprReader
 from tileflow_tvm.frontend.compute_places import Places
 from tileflow_tvm.frontend.tile_ir import Affine, Buffer, Var
@@ -50,6 +53,8 @@ class _Store:
     target: Access
     value: Expr
     place: Place
+    where: Any = None
+    """The condition that it is under."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +102,10 @@ MOST_PARTS = 64
 
 
 def read_block(
-    block: SBlock, bindings: tuple[Binding, ...], new_reader: Callable[[], ExprReader],
-    places: Places,
+    block: SBlock, bindings: tuple[Binding, ...], guard: Guard | None,
+    new_reader: Callable[[], ExprReader], places: Places,
 ) -> PlacedBlock:  # fmt: skip
-    """The stages of a block whose body is one or more stores.
+    """The stages of a block whose body is one or more stores, done where `guard` holds.
 
     An index with quotients or remainders is affine once the right axes are split in two; where a
     factor does not divide an axis, the block becomes several.
@@ -116,7 +121,7 @@ def read_block(
         part = waiting.pop(0)
         reader = new_reader()
         try:
-            stages.append(_read_part(block, part, reader, places))
+            stages.append(_read_part(block, part, guard, reader, places))
         except KernelError:
             if reader.wanted is None or len(waiting) + len(stages) >= MOST_PARTS:
                 raise
@@ -143,7 +148,9 @@ def _check_apart(block: SBlock, parts: list[Stage], places: Places) -> None:
             )
 
 
-def _read_part(block: SBlock, part: _Part, reader: ExprReader, places: Places) -> tuple[Stage, ...]:
+def _read_part(
+    block: SBlock, part: _Part, guard: Guard | None, reader: ExprReader, places: Places
+) -> tuple[Stage, ...]:
     extents = {axis.var: axis.extent for axis in part.axes}
     for binding, value in part.values.items():
         reader.bind_range(binding.iter_var.var, value, extents)
@@ -151,10 +158,28 @@ def _read_part(block: SBlock, part: _Part, reader: ExprReader, places: Places) -
     stores = body.stores(block.body)
     if not stores:
         return ()
-    init = body.init(stores) if block.init is not None else None
-    reduces = init is not None or any(binding.reduce for binding in part.values)
-    stages = (_stage(block.name_hint, part.axes, store, init, reduces) for store in stores)
+    begun = block.init is not None
+    inits = body.inits(stores) if begun else [None] * len(stores)
+    reduces = begun or any(binding.reduce for binding in part.values)
+    stages = [
+        _stage(block.name_hint, part.axes, store, init, reduces)
+        for store, init in zip(stores, inits, strict=True)
+    ]
+    for at, store in enumerate(stores):
+        if store.where is not None:
+            stages[at] = _guarded(stages[at], Guard(store.where, True), reader)
+        if guard is not None:
+            stages[at] = _guarded(stages[at], guard, reader)
     return tuple(s if part.begins or not s.combine else replace(s, init=None) for s in stages)
+
+
+def _guarded(stage: Stage, guard: Guard, reader: ExprReader) -> Stage:
+    """The stage, doing nothing where `guard` does not hold."""
+    nothing: Expr = Result()
+    if stage.combine and (guard.begins_all or stage.init is None):
+        nothing = Const(IDENTITY[stage.combine], dtype_of(stage.value))
+    where = guard.condition
+    return replace(stage, value=reader.guarded(where, where, stage.value, nothing))
 
 
 class _BodyReader:
@@ -164,6 +189,7 @@ class _BodyReader:
         self._block = block
         self._reader = reader
         self._places = places
+        self._where: Any = None
 
     def stores(self, body: Any) -> list[_Store]:
         found: list[_Store] = []
@@ -172,15 +198,24 @@ class _BodyReader:
         self._check_ageing(found, bound)
         return found
 
-    def init(self, stores: list[_Store]) -> Expr:
-        """What the T.init of the block stores."""
-        inits = self.stores(self._block.init)
-        if len(stores) != 1 or len(inits) != 1 or inits[0].target != stores[0].target:
+    def inits(self, stores: list[_Store]) -> list[Expr]:
+        """What the T.init of the block puts into the cell of each store."""
+        name, inits = self._block.name_hint, self.stores(self._block.init)
+        if not inits:
+            raise stores[0].place.error("an empty T.init")
+        cells = {store.target for store in stores}
+        if len(cells) != len(stores) or [i.target for i in inits] != [s.target for s in stores]:
             raise inits[0].place.error(
-                f"block '{self._block.name_hint}' initialises something else than the one cell "
-                "it accumulates into", "one block, one accumulated cell"
-            ) if inits else stores[0].place.error("an empty T.init")  # fmt: skip
-        return inits[0].value
+                f"block '{name}' initialises something else than what it accumulates into",
+                "T.init assigns the cells that the block accumulates into, each once, in order",
+            )
+        for store in stores:
+            if cells & set(accesses(store.value)) - {store.target}:
+                raise store.place.error(
+                    f"block '{name}' accumulates into several cells that depend on each other",
+                    "one block for each of them",
+                )
+        return [init.value for init in inits]
 
     def _collect(self, stmt: Any, found: list[_Store], bound: set[Buffer]) -> None:
         if isinstance(stmt, SeqStmt):
@@ -189,7 +224,7 @@ class _BodyReader:
         elif isinstance(stmt, BufferStore):
             target = self._reader.access(stmt.buffer, stmt.indices, stmt)
             place = self._places.of(stmt)
-            found.append(_Store(target, self._reader.read(stmt.value), place))
+            found.append(_Store(target, self._reader.read(stmt.value), place, self._where))
         elif isinstance(stmt, Bind):
             self._reader.bind(stmt.var, stmt.value)
             value = self._reader.env[stmt.var]
@@ -204,15 +239,28 @@ class _BodyReader:
             )  # fmt: skip
 
     def _branch(self, stmt: IfThenElse, found: list[_Store], bound: set[Buffer]) -> None:
-        known = self._reader.truth(stmt.condition)
-        if known is None:
-            raise self._places.of(stmt, self._block).error(
-                f"an if in block '{self._block.name_hint}' whose condition varies",
-                "assign every cell; T.max, T.min choose between values"
-            )  # fmt: skip
-        chosen = stmt.then_case if known else stmt.else_case
-        if chosen is not None:
-            self._collect(chosen, found, bound)
+        """What is stored under a condition that varies; a cell that is stored either way is one
+        store of a choice."""
+        known, outer = self._reader.truth(stmt.condition), self._where
+        if known is not None:
+            chosen = stmt.then_case if known else stmt.else_case
+            if chosen is not None:
+                self._collect(chosen, found, bound)
+            return
+        branches: list[list[_Store]] = [[], []]
+        wheres = (stmt.condition, tirx.Not(stmt.condition))
+        for chosen, own, stores in zip((stmt.then_case, stmt.else_case), wheres, branches,
+                                       strict=True):  # fmt: skip
+            if chosen is not None:
+                self._where = own if outer is None else tirx.And(outer, own)
+                self._collect(chosen, stores, bound)
+                self._where = outer
+        match branches:
+            case [yes], [no] if yes.target == no.target:
+                value = self._reader.guarded(stmt, stmt.condition, yes.value, no.value)
+                found.append(_Store(yes.target, value, yes.place, outer))
+            case _:
+                found.extend(chain(*branches))
 
     def _check_ageing(self, found: list[_Store], bound: set[Buffer]) -> None:
         """A let is substituted, so what it reads must not be stored before it is used."""

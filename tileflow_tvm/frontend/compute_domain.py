@@ -10,6 +10,7 @@ from tvm.ir import Range
 from tvm.s_tir import SBlock, SBlockRealize
 from tvm.sym import Analyzer, detect_iter_map
 from tvm.tirx import For, IntImm, IterVar
+from tvm_ffi import structural_map
 
 from tileflow_tvm.frontend.affine import INT32_MAX
 from tileflow_tvm.frontend.compute import Place
@@ -67,13 +68,16 @@ def read_loop(node: For, places: Places) -> NestLoop:
 def read_bindings(
     realize: SBlockRealize, loops: tuple[NestLoop, ...], place: Place
 ) -> tuple[Binding, ...]:
-    """The axes of a block, whose domain the loops walk exactly once."""
+    """The axes of a block, whose domain the loops walk exactly once. With a T.where that leaves
+    iterations out, all of the domain: see `read_guard`."""
     block = realize.block
     axes = [_axis(iter_var, block, place) for iter_var in block.iter_vars]
     empty = any(loop.extent == 0 for loop in loops)
     simple = _simple(realize, loops, axes)
     if simple is not None:
         walked = simple
+        if block.init is not None and not empty:
+            _check_begin(realize, loops, place)
     else:
         if not empty:
             _check_bijection(realize, loops, axes, place)
@@ -82,6 +86,32 @@ def read_bindings(
         Binding(iter_var, extent, reduce, loop)
         for (iter_var, extent, reduce), loop in zip(axes, walked, strict=True)
     )
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The T.where of a block, a condition on its variables. `begins_all`: it holds for every cell
+    when its reduction begins."""
+
+    condition: Any
+    begins_all: bool
+
+
+def read_guard(
+    realize: SBlockRealize, loops: tuple[NestLoop, ...], bindings: tuple[Binding, ...]
+) -> Guard | None:
+    """The T.where of a block with one loop for each axis; None where there is none, or it only
+    ends a split loop."""
+    if _is_one(realize.predicate) or not all(b.loop or b.extent == 1 for b in bindings):
+        return None
+    reducing = {b.loop for b in bindings if b.reduce}
+    start = Analyzer()
+    for loop in loops:
+        extent = 1 if loop in reducing else max(loop.extent, 1)
+        start.bind(loop.var, Range.from_min_extent(loop.start, extent))
+    axes = {b.loop.var: b.iter_var.var for b in bindings if b.loop}
+    condition = structural_map(realize.predicate, (ir.Var, lambda var: axes.get(var, var)))
+    return Guard(condition, bool(start.can_prove(realize.predicate)))
 
 
 def _axis(iter_var: IterVar, block: SBlock, place: Place) -> tuple[IterVar, int, bool]:
@@ -106,8 +136,6 @@ def _simple(
     realize: SBlockRealize, loops: tuple[NestLoop, ...], axes: list[tuple[IterVar, int, bool]]
 ) -> list[NestLoop | None] | None:
     """The loop of each axis, where each axis is one loop variable or a constant 0."""
-    if not _is_one(realize.predicate):
-        return None
     left = {loop.var: loop for loop in loops}
     found: list[NestLoop | None] = []
     for value, (_, extent, _) in zip(realize.iter_values, axes, strict=True):
@@ -153,9 +181,15 @@ def _check_bijection(
             "bind each axis to one loop, or to a split or fused form of loops",
             tuple(f"note: {error}" for error in mapped.errors),
         )
-    if realize.block.init is not None and not _begins_at_zero(realize, loops, ranges):
+    if realize.block.init is not None:
+        _check_begin(realize, loops, place)
+
+
+def _check_begin(realize: SBlockRealize, loops: tuple[NestLoop, ...], place: Place) -> None:
+    ranges = {loop.var: Range.from_min_extent(loop.start, loop.extent) for loop in loops}
+    if not _begins_at_zero(realize, loops, ranges):
         raise place.error(
-            f"T.init of block '{name}' may run after some of the sum it begins",
+            f"T.init of block '{realize.block.name_hint}' may run after some of the sum it begins",
             "keep the loops of reduction axes apart from those of spatial axes, and at their "
             "start the axes at 0",
         )

@@ -119,6 +119,8 @@ class ExprReader:
     def access(self, buffer: Any, indices: Any, node: Any) -> Access:
         """`buffer[indices]`, both checked for being supported."""
         place, known = self._places.of(node), self._buffers(buffer, node)
+        if not len(indices):
+            return Access(known, (Affine(),), place)
         try:
             return Access(known, tuple(self.index(i, node) for i in indices), place)
         except KernelError:
@@ -231,7 +233,7 @@ class ExprReader:
         known = self.truth(condition)
         if known is not None:
             return with_index(yes if known else no)
-        return self._guarded(node, condition, with_index(yes), with_index(no))
+        return self.guarded(node, condition, with_index(yes), with_index(no))
 
     def _arithmetic(self, func: str, args: tuple[Any, ...], node: Any) -> Expr:
         """The function in the type that its arithmetic is done in."""
@@ -305,7 +307,7 @@ class ExprReader:
         if known is not None:
             return self.read(yes if known else no)
         if not isinstance(condition, _GREATER + _LESS) or str(condition.a.ty) != "float32":
-            return self._guarded(node, condition, self.read(yes), self.read(no))
+            return self.guarded(node, condition, self.read(yes), self.read(no))
         large, small = self.read(condition.a), self.read(condition.b)
         if isinstance(condition, _LESS):
             large, small = small, large
@@ -317,18 +319,20 @@ class ExprReader:
         func, args = chosen
         return Apply(func, args, self._places.of(node))
 
-    def _guarded(self, node: Any, condition: Any, yes: Expr, no: Expr) -> Expr:
+    def guarded(self, node: Any, condition: Any, yes: Expr, no: Expr) -> Expr:
         """`yes` where a condition on indices holds, else `no`."""
         if isinstance(condition, ir.Call) and condition.op.name == "prim.likely":
             condition = condition.args[0]
+        if (known := self.truth(condition)) is not None:
+            return yes if known else no
         if isinstance(condition, tirx.Not):
-            return self._guarded(node, condition.a, no, yes)
+            return self.guarded(node, condition.a, no, yes)
         if isinstance(condition, tirx.And):
-            inner = self._guarded(node, condition.b, yes, no)
-            return self._guarded(node, condition.a, inner, no)
+            inner = self.guarded(node, condition.b, yes, no)
+            return self.guarded(node, condition.a, inner, no)
         if isinstance(condition, tirx.Or):
-            inner = self._guarded(node, condition.b, yes, no)
-            return self._guarded(node, condition.a, yes, inner)
+            inner = self.guarded(node, condition.b, yes, no)
+            return self.guarded(node, condition.a, yes, inner)
         kind = type(condition)
         if kind not in _COMPARES or not str(condition.a.ty).startswith(("int", "uint")):
             raise self._fail(

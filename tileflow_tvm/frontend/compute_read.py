@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import ir
+from tvm import ir, tirx
 from tvm.s_tir import SBlock, SBlockRealize
 from tvm.tirx import (
     AllocBuffer,
@@ -23,12 +23,13 @@ from tvm_ffi import structural_equal, structural_walk
 
 from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.affine import INT32_MAX
-from tileflow_tvm.frontend.compute import ComputeFunction, Expr, accesses
+from tileflow_tvm.frontend.compute import Access, ComputeFunction, Expr, Place, accesses
 from tileflow_tvm.frontend.compute_block import read_block
-from tileflow_tvm.frontend.compute_domain import NestLoop, read_bindings, read_loop
+from tileflow_tvm.frontend.compute_domain import NestLoop, read_bindings, read_guard, read_loop
 from tileflow_tvm.frontend.compute_expr import DTYPES, ExprReader
 from tileflow_tvm.frontend.compute_nest import PlacedStage, check_separable
 from tileflow_tvm.frontend.compute_places import Places, function_place
+from tileflow_tvm.frontend.location import loc_of
 from tileflow_tvm.frontend.tile_ir import ITEMSIZE, Affine, Buffer, Scope
 
 Env = dict[ir.Var, Expr | Affine]
@@ -42,11 +43,17 @@ def is_compute_level(func: PrimFunc) -> bool:
     return bool(found)
 
 
+def is_scalar(param: ir.Var) -> bool:
+    """Whether a parameter of a compute-level function is one number."""
+    return not is_buffer_var(param) or not len(param.ty.shape)
+
+
 def read_compute(func: PrimFunc) -> ComputeFunction:
     """The blocks of `func` in program order, normalised.
 
-    Lets are substituted, axes of extent 1 replaced by 0, loops that visit each point of a
-    block's axes once by those axes, and loops that several blocks share are taken apart.
+    Tensors of rank 0 and scalar parameters become tensors of shape (1,). Lets are substituted,
+    axes of extent 1 replaced by 0, loops that visit each point of a block's axes once by those
+    axes, and loops that several blocks share are taken apart.
     KernelError for what has no such form.
     """
     return _FunctionReader(func).read()
@@ -58,12 +65,14 @@ class _FunctionReader:
         self._places = Places(func)
         self._buffers: dict[ir.Var, Buffer] = {}
         self._temps: list[Buffer] = []
+        self._scalars: Env = {}
         self._stages: list[PlacedStage] = []
+        self._where: Any = None
 
     def read(self) -> ComputeFunction:
         func = self._func
         params = tuple(self._param(i, param) for i, param in enumerate(func.params))
-        self._visit(func.body, (), {})
+        self._visit(func.body, (), self._scalars)
         check_separable(self._stages)
         attrs = func.attrs
         name = str(attrs["global_symbol"]) if attrs and "global_symbol" in attrs else "main"
@@ -71,15 +80,24 @@ class _FunctionReader:
         return ComputeFunction(name, params, tuple(self._temps), stages, function_place(func))
 
     def _param(self, index: int, param: ir.Var) -> Buffer:
-        if not is_buffer_var(param):
-            raise self._places.of(param).error(
-                f"parameter '{param.name}' is a scalar of type {param.ty}",
-                "pass it as a tensor of shape (1,)"
-            )  # fmt: skip
-        return self._declare(param, index)
+        if is_buffer_var(param):
+            return self._declare(param, index)
+        dtype, place = str(param.ty), self._head_of(param)
+        if dtype not in DTYPES:
+            raise place.error(f"parameter '{param.name}' is a scalar of type {dtype}",
+                              f"supported: {', '.join(DTYPES)}")  # fmt: skip
+        buffer = Buffer(param.name, (1,), dtype, Scope.DRAM, place.loc, index)
+        self._scalars[param] = Access(buffer, (Affine(),), place)
+        return buffer
+
+    def _head_of(self, param: ir.Var) -> Place:
+        """Where a parameter is declared, else the function's head."""
+        loc = loc_of(param)
+        return Place(loc) if loc else function_place(self._func)
 
     def _declare(self, var: ir.Var, param: int | None = None) -> Buffer:
-        place, name = self._places.of(var), var.name
+        name = var.name
+        place = self._places.of(var) if param is None else self._head_of(var)
         if var in self._buffers:
             raise place.error(f"tensor '{name}' is declared twice",
                               "an output needs a tensor of its own")  # fmt: skip
@@ -103,7 +121,7 @@ class _FunctionReader:
             raise place.error(f"tensor '{name}' has strides, an offset or a layout",
                               "tensors are contiguous, row-major")  # fmt: skip
         scope = Scope.UNKNOWN if param is None else Scope.DRAM
-        buffer = Buffer(name, shape, dtype, scope, place.loc, param)  # type: ignore[arg-type]
+        buffer = Buffer(name, shape or (1,), dtype, scope, place.loc, param)  # type: ignore[arg-type]
         self._buffers[var] = buffer
         if param is None:
             self._temps.append(buffer)
@@ -146,10 +164,15 @@ class _FunctionReader:
         if not len(block.iter_vars) and _holds_blocks(block.body):
             self._visit(block.body, loops, dict(env))
             return
+        if self._where is not None:
+            where = tirx.And(self._where, realize.predicate)
+            realize = SBlockRealize(realize.iter_values, where, block, realize.span)
         bindings = read_bindings(realize, loops, place)
+        guard = read_guard(realize, loops, bindings)
         placed = read_block(
-            block, bindings, lambda: ExprReader(self._places, self._buffer, env), self._places
-        )
+            block, bindings, guard, lambda: ExprReader(self._places, self._buffer, env),
+            self._places,
+        )  # fmt: skip
         walks = {binding.loop: axis for binding, axis in placed.axes if binding.loop and axis}
         parts_of = block if placed.split else None
         self._stages += [PlacedStage(stage, loops, walks, parts_of) for stage in placed.stages]
@@ -175,14 +198,17 @@ class _FunctionReader:
         env[stmt.var] = value
 
     def _branch(self, stmt: IfThenElse, loops: tuple[NestLoop, ...], env: Env) -> None:
+        """Blocks under a condition that varies have it as a T.where."""
         known = ExprReader(self._places, self._buffer, env).truth(stmt.condition)
-        if known is None:
-            raise self._places.of(stmt).error("the condition around these blocks varies",
-                                              "only conditions that are always true or always "
-                                              "false are supported")  # fmt: skip
-        chosen = stmt.then_case if known else stmt.else_case
-        if chosen is not None:
+        outer = self._where
+        for chosen, holds in ((stmt.then_case, True), (stmt.else_case, False)):
+            if chosen is None or known is (not holds):
+                continue
+            if known is None:
+                own = stmt.condition if holds else tirx.Not(stmt.condition)
+                self._where = own if outer is None else tirx.And(outer, own)
             self._visit(chosen, loops, dict(env))
+            self._where = outer
 
 
 def _holds_blocks(body: Any) -> bool:

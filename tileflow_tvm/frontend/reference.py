@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tvm
 from tvm.tirx import PrimFunc
+from tvm.tirx.buffer import is_buffer_var
 
 
 def run_llvm(func: PrimFunc, arguments: Sequence[tuple[np.ndarray, bool]]) -> list[np.ndarray]:
@@ -14,7 +15,10 @@ def run_llvm(func: PrimFunc, arguments: Sequence[tuple[np.ndarray, bool]]) -> li
     come back, in order."""
     name = "kernel"
     module = tvm.compile(tvm.IRModule({name: func.with_attr("global_symbol", name)}), target="llvm")
-    tensors = [tvm.runtime.tensor(array) for array, _ in arguments]
-    module[name](*tensors)
+    values = [
+        tvm.runtime.tensor(array) if is_buffer_var(param) else array.item()
+        for param, (array, _) in zip(func.params, arguments, strict=True)
+    ]
+    module[name](*values)
     written = [flag for _, flag in arguments]
-    return [tensor.numpy() for tensor, flag in zip(tensors, written, strict=True) if flag]
+    return [value.numpy() for value, flag in zip(values, written, strict=True) if flag]

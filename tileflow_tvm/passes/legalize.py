@@ -24,6 +24,7 @@ from tileflow_tvm.frontend.compute import (
     ComputeFunction,
     Const,
     Place,
+    Result,
     Stage,
     accesses,
     affine_text,
@@ -72,10 +73,14 @@ def accepted(func: PrimFunc, machine: Machine) -> ComputeFunction:
 
 def _settled(stage: Stage) -> list[Stage]:
     """The stage in parts without conditions, each checked."""
-    if prod(stage.extents.values()):
+    somewhere = any(isinstance(node, Result) for node in walk_expr(stage.value))
+    if prod(stage.extents.values()) and not somewhere:
         _check_bounds(stage, stage.target, stage.extents)
     _check_target(stage, stage.extents)
-    parts = [pad_below_masks(part) for part in settle_conditions(stage)]
+    parts = [pad_below_masks(part) for part in settle_conditions(stage) if not _is_idle(part)]
+    if not parts:
+        raise stage.place.error(f"block '{stage.name}' never does anything: its T.where is false "
+                                "everywhere", "remove it, or mend the condition")  # fmt: skip
     for part in parts:
         _check_stage(part)
     left = next((mask for part in parts for mask in masks(part)), None)
@@ -85,6 +90,11 @@ def _settled(stage: Stage) -> list[Stage]:
             "conditions on one index, and padding by a constant, are",
         )
     return parts
+
+
+def _is_idle(stage: Stage) -> bool:
+    """Whether a condition keeps all of it from being done."""
+    return isinstance(stage.value, Result)
 
 
 def is_matrix_function(function: ComputeFunction) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import zip_longest
 
 from tvm.tirx import PrimFunc
 
 from tileflow_tvm.errors import KernelError, TileflowError
 from tileflow_tvm.frontend.compute_places import function_place
+from tileflow_tvm.frontend.compute_read import is_scalar
 from tileflow_tvm.frontend.read import level, read
 from tileflow_tvm.frontend.tile_ir import Program
 from tileflow_tvm.frontend.write import write
@@ -62,7 +64,9 @@ def _run_passes(
 
     show("input", func)
     lifted = None
+    scalars: tuple[bool, ...] = ()
     if level(func) == "compute":
+        scalars = tuple(is_scalar(param) for param in func.params)
         func = legalize(func, machine)
         show("legalize", func)
         lifted = program = lift(func, machine)
@@ -82,4 +86,7 @@ def _run_passes(
             fusion = kept_on_chip(lifted, program)
         if watch:
             show(step.__name__, write(program))
-    return replace(emit(program, machine), fusion=fusion)
+    emitted = emit(program, machine)
+    args = zip_longest(emitted.args, scalars)
+    shaped = tuple(replace(arg, shape=()) if scalar else arg for arg, scalar in args)
+    return replace(emitted, args=shaped, fusion=fusion)
