@@ -63,6 +63,9 @@ class AffineReader:
     def is_bound(self, var: ir.Var) -> bool:
         return var.__chandle__() in self._env
 
+    def value_of(self, var: ir.Var) -> Affine | None:
+        return self._env.get(var.__chandle__())
+
     def affine(self, expr: Any, loc: Loc | None, what: str = "the index") -> Affine:
         """`expr` as an affine form; KernelError where it is none."""
         if isinstance(expr, int):

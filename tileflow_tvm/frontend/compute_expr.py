@@ -30,6 +30,7 @@ from tileflow_tvm.frontend.compute import (
     to_f32,
 )
 from tileflow_tvm.frontend.compute_places import Places
+from tileflow_tvm.frontend.tabulate import tabulate
 from tileflow_tvm.frontend.tile_ir import ITEMSIZE, Affine, Buffer, Var
 
 _BINARY: dict[type, str] = {
@@ -81,6 +82,7 @@ class ExprReader:
         self._depth = 0
         self._nodes = 0
         self._choices = 0
+        self._tabulated: Split | Cut | None = None
         self._sizes: dict[int, tuple[int, int]] = {}
         for var, value in env.items():
             if isinstance(value, Affine):
@@ -89,7 +91,7 @@ class ExprReader:
     @property
     def wanted(self) -> Split | Cut | None:
         """What to do with an axis for the last error not to come again."""
-        return self._indices.wanted
+        return self._tabulated or self._indices.wanted
 
     def bind_range(self, var: ir.Var, value: Affine, extents: dict[Var, int]) -> None:
         """Let the integer `var` stand for `value`, whose axes run over `extents`."""
@@ -149,7 +151,20 @@ class ExprReader:
             try:
                 return self._indices.affine(simplified, place.loc)
             except KernelError:
-                raise place.error(error.what, error.hint) from None
+                found = self._from_values(expr)
+                if found is None:
+                    raise place.error(error.what, error.hint) from None
+                return found
+
+    def _from_values(self, expr: Any) -> Affine | None:
+        """An index that quotients and remainders do not explain."""
+        if self._indices.wanted is not None:
+            return None
+        found = tabulate(expr, self._indices.value_of, self._indices.extents)
+        if isinstance(found, Affine):
+            return found
+        self._tabulated = self._tabulated or found
+        return None
 
     def truth(self, condition: Any) -> bool | None:
         """The value of a condition that is the same for every iteration."""
@@ -216,7 +231,7 @@ class ExprReader:
             return self.access(node.source, node.indices, node)
         except KernelError:
             choice_in = next(filter(None, map(_first_choice, node.indices)), None)
-            if choice_in is None or self._choices >= MAX_CHOICES:
+            if choice_in is None or self._choices >= MAX_CHOICES or self._tabulated:
                 raise
         self._choices += 1
         inner, condition, yes, no = choice_in
