@@ -23,7 +23,20 @@ bool is_function(isa::UnaryFunc func) {
     case isa::UnaryFunc::kCos:
     case isa::UnaryFunc::kErf:
     case isa::UnaryFunc::kGelu:
-    case isa::UnaryFunc::kSilu: return true;
+    case isa::UnaryFunc::kSilu:
+    case isa::UnaryFunc::kLog2:
+    case isa::UnaryFunc::kLog10:
+    case isa::UnaryFunc::kLog1p:
+    case isa::UnaryFunc::kExpm1:
+    case isa::UnaryFunc::kTan:
+    case isa::UnaryFunc::kAsin:
+    case isa::UnaryFunc::kAcos:
+    case isa::UnaryFunc::kAtan:
+    case isa::UnaryFunc::kSinh:
+    case isa::UnaryFunc::kCosh:
+    case isa::UnaryFunc::kAsinh:
+    case isa::UnaryFunc::kAcosh:
+    case isa::UnaryFunc::kAtanh: return true;
     case isa::UnaryFunc::kIdentity:
     case isa::UnaryFunc::kRelu:
     case isa::UnaryFunc::kAbs:
@@ -45,6 +58,7 @@ bool is_function(isa::BinaryFunc func) {
     case isa::BinaryFunc::kDiv:
     case isa::BinaryFunc::kMod:
     case isa::BinaryFunc::kFmod:
+    case isa::BinaryFunc::kPow:
     case isa::BinaryFunc::kFloordiv: return true;
     default: return false;
   }

@@ -57,6 +57,11 @@ def _shr(a, b):
     return np.asarray(a) >> np.minimum(np.asarray(b) & 0xFFFFFFFF, 31)
 
 
+def _pow(a, b):
+    """In float64, which is exact enough to be compared with."""
+    return np.power(np.asarray(a, np.float64), np.asarray(b, np.float64))
+
+
 UNARY = {
     "floor": np.floor,
     "ceil": np.ceil,
@@ -66,6 +71,19 @@ UNARY = {
     "isnan": _truth(np.isnan),
     "isinf": _truth(np.isinf),
     "isfinite": _truth(np.isfinite),
+    "log2": np.log2,
+    "log10": np.log10,
+    "log1p": np.log1p,
+    "expm1": np.expm1,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
 }
 BINARY = {
     "lt": _truth(np.less),
@@ -83,4 +101,5 @@ BINARY = {
     "bitxor": np.bitwise_xor,
     "shl": _shl,
     "shr": _shr,
+    "pow": _pow,
 }

@@ -7,6 +7,7 @@ from itertools import product
 import elementwise_numpy
 import numpy as np
 import pytest
+from test_kernels_functions import ulps
 from test_kernels_operands import LEVELS, TILES, Matrix, kinds, random_matrix, same_bits
 
 from tileflow_tvm._sim import kernels
@@ -111,6 +112,33 @@ def test_specials(level: str, name: str) -> None:
 def test_integers_at_the_ends_of_their_range(level: str, name: str) -> None:
     """Nothing traps: neither a division by 0 nor -2^31 / -1."""
     pairs(level, "i32", name, np.array(INTEGERS, np.int32))
+
+
+def power(level: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x, y, dst = x.copy(), y.copy(), np.empty_like(x)
+    kernels.binary(level, BINARY_FUNCS.index("pow"), (dst, 0), (x, 0), 0, (y, 0), 0, 0.0, 1, x.size)
+    return dst
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_powers(level: str) -> None:
+    """Within 2 ulp of float64 wherever x^y is a float, alike on every level."""
+    rng = np.random.default_rng(8)
+    x = np.exp2(rng.uniform(-149, 128, 60000)).astype(np.float32)
+    x[::3] = (1 + rng.uniform(-1e-3, 1e-3, 20000)).astype(np.float32)
+    y = (rng.uniform(-160, 160, 60000) / np.log2(x.astype(np.float64) + (x == 1))).astype(
+        np.float32
+    )
+    negative = slice(0, 60000, 7)
+    x[negative] = -x[negative]
+    y[negative] = np.rint(y[negative])
+    actual = power(level, x, y)
+    with np.errstate(all="ignore"):
+        exact = np.power(x.astype(np.float64), y.astype(np.float64))
+    off = ulps(actual, exact)
+    at = int(off.argmax())
+    assert off[at] <= 2, f"{off[at]:.3f} ulp at {x[at]!r}, {y[at]!r}"
+    same_bits(actual, power("scalar", x, y))
 
 
 @pytest.mark.parametrize("level", LEVELS)

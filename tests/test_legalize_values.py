@@ -56,10 +56,6 @@ for i, j in T.grid(4, 5):
         map_block("A(4, 5), C(4, 5)",
                   "T.if_then_else(A[vi, vj] == T.float32(1) and vi > vj, A[vi, vj], T.float32(0))"),
         "a value guarded by this condition", "padding"),
-    "power": (map_block("A(4, 5), C(4, 5)", "T.pow(A[vi, vj], T.float32(0.5))"),
-              "this power cannot be computed exactly", "T.sqrt"),
-    "power of a tensor": (map_block("A(4, 5), C(4, 5)", "T.pow(A[vi, vj], A[vi, vj])"),
-                          "this power cannot be computed exactly", "exponents"),
     "double inside": (
         map_block("A(4, 5), C(4, 5)", 'T.Cast("float32", T.Cast("float64", A[vi, vj]))'),
         "a cast from float64 to float32 is not supported", "supported: float32"),

@@ -22,7 +22,9 @@ from tileflow_tvm.isa.table import (
 )
 
 SLOW = {"exp", "log", "sqrt", "rsqrt", "reciprocal", "tanh", "sigmoid", "erf", "sin", "cos",
-        "gelu", "silu", "div", "mod", "fmod", "floordiv"}  # fmt: skip
+        "gelu", "silu", "div", "mod", "fmod", "floordiv", "pow",
+        "log2", "log10", "log1p", "expm1", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh",
+        "acosh", "atanh"}  # fmt: skip
 FREE = {"sem", "halt"}
 
 

@@ -126,8 +126,8 @@ struct DmaArgs {
 // Elements moved inside the tensor, for the byte counts.
 using DmaFn = std::int64_t (*)(const DmaArgs&);
 
-inline constexpr int kUnaryFuncs = 24;   // isa.table UNARY_FUNCS, same order; asserted on import
-inline constexpr int kBinaryFuncs = 20;  // BINARY_FUNCS
+inline constexpr int kUnaryFuncs = 37;   // isa.table UNARY_FUNCS, same order; asserted on import
+inline constexpr int kBinaryFuncs = 21;  // BINARY_FUNCS
 inline constexpr int kReduceFuncs = 4;   // REDUCE_FUNCS
 inline constexpr int kGemmDTypes = 3;    // GEMM_DTYPES; the first of DTYPES
 inline constexpr int kCasts = 8;         // CASTS, same order

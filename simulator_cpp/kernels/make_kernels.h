@@ -4,6 +4,7 @@
 
 #include "kernels/cast.h"
 #include "kernels/dma.h"
+#include "kernels/double_functions.h"
 #include "kernels/elementwise.h"
 #include "kernels/functions.h"
 #include "kernels/gemm.h"
@@ -21,23 +22,56 @@ namespace {
 // In the order of UNARY_FUNCS and BINARY_FUNCS.
 template <class V>
 constexpr UnaryFns unary_functions() {
-  return {unary<V, Identity>, unary<V, Relu>,  unary<V, Exp>,        unary<V, Log>,
-          unary<V, Sqrt>,     unary<V, Rsqrt>, unary<V, Reciprocal>, unary<V, Tanh>,
-          unary<V, Sigmoid>,  unary<V, Abs>,   unary<V, Neg>,        unary<V, Sin>,
-          unary<V, Cos>,      unary<V, Erf>,   unary<V, Gelu>,       unary<V, Silu>,
-          unary<V, Floor>,    unary<V, Ceil>,  unary<V, Round>,      unary<V, Trunc>,
-          unary<V, Sign>,     unary<V, IsNan>, unary<V, IsInf>,      unary<V, IsFinite>};
+  return {unary<V, Identity>,
+          unary<V, Relu>,
+          unary<V, Exp>,
+          unary<V, Log>,
+          unary<V, Sqrt>,
+          unary<V, Rsqrt>,
+          unary<V, Reciprocal>,
+          unary<V, Tanh>,
+          unary<V, Sigmoid>,
+          unary<V, Abs>,
+          unary<V, Neg>,
+          unary<V, Sin>,
+          unary<V, Cos>,
+          unary<V, Erf>,
+          unary<V, Gelu>,
+          unary<V, Silu>,
+          unary<V, Floor>,
+          unary<V, Ceil>,
+          unary<V, Round>,
+          unary<V, Trunc>,
+          unary<V, Sign>,
+          unary<V, IsNan>,
+          unary<V, IsInf>,
+          unary<V, IsFinite>,
+          unary<V, Doubled<InLog2>>,
+          unary<V, Doubled<InLog10>>,
+          unary<V, Doubled<InLog1p>>,
+          unary<V, Doubled<InExpm1>>,
+          unary<V, Tan>,
+          unary<V, Doubled<InAsin>>,
+          unary<V, Doubled<InAcos>>,
+          unary<V, Doubled<InAtan>>,
+          unary<V, Doubled<InSinh>>,
+          unary<V, Doubled<InCosh>>,
+          unary<V, Doubled<InAsinh>>,
+          unary<V, Doubled<InAcosh>>,
+          unary<V, Doubled<InAtanh>>};
 }
 template <class V>
 constexpr BinaryFns binary_functions() {
-  return {binary<V, Add>,           binary<V, Sub>,
-          binary<V, Mul>,           binary<V, Div>,
-          binary<V, Max>,           binary<V, Min>,
-          binary<V, Less>,          binary<V, LessEqual>,
-          binary<V, Swapped<Less>>, binary<V, Swapped<LessEqual>>,
-          binary<V, Equal>,         binary<V, NotEqual>,
-          binary<V, Modulo>,        binary<V, Remainder>,
-          binary<V, FloorQuotient>};
+  BinaryFns functions = {binary<V, Add>,           binary<V, Sub>,
+                         binary<V, Mul>,           binary<V, Div>,
+                         binary<V, Max>,           binary<V, Min>,
+                         binary<V, Less>,          binary<V, LessEqual>,
+                         binary<V, Swapped<Less>>, binary<V, Swapped<LessEqual>>,
+                         binary<V, Equal>,         binary<V, NotEqual>,
+                         binary<V, Modulo>,        binary<V, Remainder>,
+                         binary<V, FloorQuotient>};
+  functions[20] = binary<V, Power>;
+  return functions;
 }
 template <class V>
 constexpr UnaryFns integer_unary_functions() {

@@ -48,7 +48,8 @@ MAX_CHOICES = 64
 MAX_NODES = 20_000
 """How large the expressions of a block may be, lets substituted."""
 
-_MATH = f"supported: + - * /, T.max, T.min, {', '.join(f'T.{func}' for func in CALL_OF)}, T.pow"
+_NAMES = ", ".join(f"T.{name.split('.')[1]}" for name in CALL_OF.values())
+_MATH = f"supported: + - * /, T.max, T.min, {_NAMES}, T.pow"
 
 
 class ExprReader:
@@ -281,7 +282,11 @@ class ExprReader:
         raise self._fail(node, f"the function '{name.split('.', 1)[-1]}' is not supported", _MATH)
 
     def _power(self, node: Any, base: Any, exponent: Any) -> Expr:
-        """A power by products: 2 is exact, 3 within one ulp, as good as a pow function."""
+        """By products where they are as good as a pow function: 2 is exact, 3 within one ulp."""
+        if str(node.ty) == "bfloat16":
+            return self._arithmetic("pow", (base, exponent), node)
+        if str(node.ty) != "float32":
+            raise self._fail(node, f"a power of {node.ty} is not supported", _MATH)
         x, power, place = self.read(base), self.read(exponent), self._places.of(node)
         match power:
             case Const(1.0):
@@ -292,8 +297,7 @@ class ExprReader:
                 return Apply("mul", (Apply("mul", (x, x), place), x), place)
             case Const(-1.0):
                 return Apply("div", (Const(1.0), x), place)
-        hint = "supported exponents: the constants -1, 1, 2, 3; for a root write T.sqrt"
-        raise place.error("this power cannot be computed exactly", hint)
+        return Apply("pow", (x, power), place)
 
     def _select(self, node: Any, condition: Any, yes: Any, no: Any) -> Expr:
         known = self.truth(condition)

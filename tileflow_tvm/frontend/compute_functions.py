@@ -18,7 +18,10 @@ CALLS = {
     "tirx.exp": "exp", "tirx.log": "log", "tirx.sqrt": "sqrt", "tirx.rsqrt": "rsqrt",
     "tirx.tanh": "tanh", "tirx.sigmoid": "sigmoid", "tirx.fabs": "abs", "tirx.sin": "sin",
     "tirx.cos": "cos", "tirx.erf": "erf", "tirx.floor": "floor", "prim.ceil": "ceil",
-    "tirx.trunc": "trunc", "tirx.nearbyint": "round",
+    "tirx.trunc": "trunc", "tirx.nearbyint": "round", "prim.log2": "log2", "tirx.log10": "log10",
+    "tirx.log1p": "log1p", "tirx.tan": "tan", "tirx.asin": "asin", "tirx.acos": "acos",
+    "tirx.atan": "atan", "tirx.sinh": "sinh", "tirx.cosh": "cosh", "tirx.asinh": "asinh",
+    "tirx.acosh": "acosh", "tirx.atanh": "atanh",
 }  # fmt: skip
 """Of one float32."""
 TRUTH_CALLS = {"tirx.isnan": "isnan", "tirx.isinf": "isinf", "tirx.isfinite": "isfinite"}

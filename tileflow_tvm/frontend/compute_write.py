@@ -200,4 +200,6 @@ class _StageWriter:
             return tirx.Mul(*args, tirx.const(-1, dtype_of(expr)))
         if node := BINARY_OF.get(func):
             return node(*args, span)
+        if func == "pow":
+            return ir.Call("tirx.pow", args, span=span, ret_ty="float32")
         return ir.Call(CALL_OF[expr.func], args, span=span, ret_ty="float32")

@@ -158,13 +158,15 @@ UNARY_FUNCS = (
     "identity", "relu", "exp", "log", "sqrt", "rsqrt", "reciprocal",
     "tanh", "sigmoid", "abs", "neg", "sin", "cos", "erf", "gelu", "silu",
     "floor", "ceil", "round", "trunc", "sign", "isnan", "isinf", "isfinite",
+    "log2", "log10", "log1p", "expm1", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh",
+    "acosh", "atanh",
 )  # fmt: skip
 """f of `exec.unary`. relu propagates NaN; rsqrt is 1/sqrt(x), two roundings; round is to the
 nearest even; sign of either zero is +0; isnan and its like give 1 or 0."""
 
 BINARY_FUNCS = (
     "add", "sub", "mul", "div", "max", "min", "lt", "le", "gt", "ge", "eq", "ne",
-    "mod", "fmod", "floordiv", "bitand", "bitor", "bitxor", "shl", "shr",
+    "mod", "fmod", "floordiv", "bitand", "bitor", "bitxor", "shl", "shr", "pow",
 )  # fmt: skip
 """f of `exec.binary`. max and min propagate NaN, as NumPy's maximum and minimum. Comparisons give
 1 or 0. mod has the sign of rhs, fmod that of lhs, both exact; floordiv is floor(lhs / rhs)."""
@@ -177,7 +179,7 @@ UNARY_OF = {"f32": UNARY_FUNCS, "i32": ("identity", "abs", "neg")}
 """The functions of `exec.unary` that a type has."""
 BINARY_OF = {
     "f32": tuple(func for func in BINARY_FUNCS if func not in _OF_BITS),
-    "i32": BINARY_FUNCS,
+    "i32": tuple(func for func in BINARY_FUNCS if func != "pow"),
 }
 """The same of `exec.binary`. Of i32, sums, differences, products, -x and |x| are modulo 2^32, div
 cuts off, and what is divided by 0 is 0; shifts are by an unsigned number of bits, shr keeps the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import copysign, floor, fmod, inf, isfinite, isinf, isnan, nan
+from math import pow as pow_of
 
 from tileflow_tvm.frontend.compute import INTEGER, to_f32
 
@@ -20,6 +21,8 @@ def folded(func: str, lhs: float, rhs: float) -> float:
         return float(COMPARISONS[plain](lhs, rhs))
     if func != plain:
         return float(_of_integers(plain, int(lhs), int(rhs)))
+    if func == "pow":
+        return _power(lhs, rhs)
     if isnan(lhs) or isnan(rhs):
         return nan
     if func in ("max", "min"):
@@ -35,6 +38,20 @@ def folded(func: str, lhs: float, rhs: float) -> float:
         "add": lambda: lhs + rhs, "sub": lambda: lhs - rhs,
         "mul": lambda: lhs * rhs, "div": lambda: lhs / rhs,
     }[func]()  # fmt: skip
+    return _rounded(exact)
+
+
+def _power(base: float, exponent: float) -> float:
+    try:
+        return _rounded(pow_of(base, exponent))
+    except ValueError:  # of zero, or of a negative number
+        odd = isfinite(exponent) and fmod(exponent, 2.0) in (-1.0, 1.0)
+        return nan if base else copysign(inf, base) if odd else inf
+    except OverflowError:
+        return copysign(inf, base if fmod(exponent, 2.0) else 1.0)
+
+
+def _rounded(exact: float) -> float:
     try:
         return to_f32(exact)
     except OverflowError:
