@@ -25,6 +25,12 @@ std::byte* storage_of(const Program& program, const Memory& memory, const Tensor
 // The row of a kernel's table for an element type.
 std::size_t row_of(isa::DType dtype) { return static_cast<std::size_t>(dtype); }
 
+// The row of a table of functions for a type that is computed with.
+std::size_t arithmetic_row(isa::DType dtype) {
+  return static_cast<std::size_t>(std::ranges::find(isa::kArithmeticDTypes, dtype) -
+                                  isa::kArithmeticDTypes.begin());
+}
+
 std::size_t row_of_cast(isa::DType from, isa::DType to) {
   const auto at = std::ranges::find_if(isa::kCastDTypes, [&](const isa::DTypePair& pair) {
     return pair.from == from && pair.to == to;
@@ -90,27 +96,43 @@ void Core::operator()(const GemmUse& use) {
 }
 
 void Core::operator()(const UnaryUse& use) {
-  kernels_.unary[static_cast<std::size_t>(use.insn.func)]({.dst = operand(use.dst),
-                                                           .src = operand(use.src),
-                                                           .m = narrow(use.dst.rows),
-                                                           .n = narrow(use.dst.cols),
-                                                           .tile = tile_,
-                                                           .scale = use.insn.scale,
-                                                           .bias = use.insn.bias});
+  const UnaryFns& functions = kernels_.unary[arithmetic_row(use.dst.dtype)];
+  functions[static_cast<std::size_t>(use.insn.func)]({.dst = operand(use.dst),
+                                                      .src = operand(use.src),
+                                                      .m = narrow(use.dst.rows),
+                                                      .n = narrow(use.dst.cols),
+                                                      .tile = tile_,
+                                                      .scale = use.insn.scale,
+                                                      .bias = use.insn.bias});
   count_elements(use.dst.rows * use.dst.cols);
 }
 
 void Core::operator()(const BinaryUse& use) {
-  kernels_.binary[static_cast<std::size_t>(use.insn.func)](
-      {.dst = operand(use.dst),
-       .lhs = operand(use.lhs),
-       .rhs = operand(use.rhs),
-       .lmode = static_cast<Mode>(use.insn.lmode),
-       .rmode = static_cast<Mode>(use.insn.rmode),
-       .imm = use.insn.imm,
-       .m = narrow(use.dst.rows),
-       .n = narrow(use.dst.cols),
-       .tile = tile_});
+  const BinaryFns& functions = kernels_.binary[arithmetic_row(use.dst.dtype)];
+  functions[static_cast<std::size_t>(use.insn.func)]({.dst = operand(use.dst),
+                                                      .lhs = operand(use.lhs),
+                                                      .rhs = operand(use.rhs),
+                                                      .lmode = static_cast<Mode>(use.insn.lmode),
+                                                      .rmode = static_cast<Mode>(use.insn.rmode),
+                                                      .imm = use.insn.imm,
+                                                      .m = narrow(use.dst.rows),
+                                                      .n = narrow(use.dst.cols),
+                                                      .tile = tile_});
+  count_elements(use.dst.rows * use.dst.cols);
+}
+
+void Core::operator()(const SelectUse& use) {
+  kernels_.select[arithmetic_row(use.cond.dtype)]({.dst = operand(use.dst),
+                                                   .cond = operand(use.cond),
+                                                   .a = operand(use.a),
+                                                   .b = operand(use.b),
+                                                   .cmode = static_cast<Mode>(use.insn.cmode),
+                                                   .amode = static_cast<Mode>(use.insn.amode),
+                                                   .bmode = static_cast<Mode>(use.insn.bmode),
+                                                   .imm = use.insn.imm,
+                                                   .m = narrow(use.dst.rows),
+                                                   .n = narrow(use.dst.cols),
+                                                   .tile = tile_});
   count_elements(use.dst.rows * use.dst.cols);
 }
 

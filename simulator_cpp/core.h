@@ -56,6 +56,7 @@ class Core {
   void operator()(const GemmUse& use);
   void operator()(const UnaryUse& use);
   void operator()(const BinaryUse& use);
+  void operator()(const SelectUse& use);
   void operator()(const ReduceUse& use);
   void operator()(const FillUse& use);
   void operator()(const TransposeUse& use);

@@ -23,13 +23,45 @@ bool is_function(isa::UnaryFunc func) {
     case isa::UnaryFunc::kCos:
     case isa::UnaryFunc::kErf:
     case isa::UnaryFunc::kGelu:
-    case isa::UnaryFunc::kSilu: return true;
+    case isa::UnaryFunc::kSilu:
+    case isa::UnaryFunc::kLog2:
+    case isa::UnaryFunc::kLog10:
+    case isa::UnaryFunc::kLog1p:
+    case isa::UnaryFunc::kExpm1:
+    case isa::UnaryFunc::kTan:
+    case isa::UnaryFunc::kAsin:
+    case isa::UnaryFunc::kAcos:
+    case isa::UnaryFunc::kAtan:
+    case isa::UnaryFunc::kSinh:
+    case isa::UnaryFunc::kCosh:
+    case isa::UnaryFunc::kAsinh:
+    case isa::UnaryFunc::kAcosh:
+    case isa::UnaryFunc::kAtanh: return true;
     case isa::UnaryFunc::kIdentity:
     case isa::UnaryFunc::kRelu:
     case isa::UnaryFunc::kAbs:
-    case isa::UnaryFunc::kNeg: return false;
+    case isa::UnaryFunc::kNeg:
+    case isa::UnaryFunc::kFloor:
+    case isa::UnaryFunc::kCeil:
+    case isa::UnaryFunc::kRound:
+    case isa::UnaryFunc::kTrunc:
+    case isa::UnaryFunc::kSign:
+    case isa::UnaryFunc::kIsnan:
+    case isa::UnaryFunc::kIsinf:
+    case isa::UnaryFunc::kIsfinite: return false;
   }
   return false;
+}
+
+bool is_function(isa::BinaryFunc func) {
+  switch (func) {
+    case isa::BinaryFunc::kDiv:
+    case isa::BinaryFunc::kMod:
+    case isa::BinaryFunc::kFmod:
+    case isa::BinaryFunc::kPow:
+    case isa::BinaryFunc::kFloordiv: return true;
+    default: return false;
+  }
 }
 
 std::int64_t area(const Block& block) { return block.rows * block.cols; }
@@ -57,9 +89,10 @@ Demand CostModel::operator()(const UnaryUse& use) const {
 }
 
 Demand CostModel::operator()(const BinaryUse& use) const {
-  const bool divides = use.insn.func == isa::BinaryFunc::kDiv;
-  return elements(area(use.dst), divides ? machine_.function_cycles : 1);
+  return elements(area(use.dst), is_function(use.insn.func) ? machine_.function_cycles : 1);
 }
+
+Demand CostModel::operator()(const SelectUse& use) const { return elements(area(use.dst)); }
 
 // A reduction of nothing still writes its results.
 Demand CostModel::operator()(const ReduceUse& use) const {

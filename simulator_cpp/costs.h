@@ -30,6 +30,7 @@ class CostModel {
   Demand operator()(const GemmUse& use) const;
   Demand operator()(const UnaryUse& use) const;
   Demand operator()(const BinaryUse& use) const;
+  Demand operator()(const SelectUse& use) const;
   Demand operator()(const ReduceUse& use) const;
   Demand operator()(const FillUse& use) const;
   Demand operator()(const TransposeUse& use) const;

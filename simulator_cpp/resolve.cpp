@@ -84,6 +84,55 @@ void check_f32(const Walker& walker, const Block& block, const char* role) {
               "exec.cast it to f32 before");
 }
 
+namespace {
+
+// Operands of an instruction that takes f32 and i32: alike.
+void check_alike(const Walker& walker, const Block& dst, const Block& src, const char* role) {
+  if (src.empty() || src.dtype == dst.dtype) return;
+  fault_dtype(walker,
+              "dst is " + name_of(dst.dtype) + ", but " + role + " is " + name_of(src.dtype),
+              "the operands are alike; exec.cast converts");
+}
+
+// `functions`: by type, which functions it has.
+template <class Table, class Func, class Names>
+void check_function(const Walker& walker, const Block& dst, const Table& functions, Func func,
+                    const Names& names) {
+  const auto number = static_cast<std::size_t>(func);
+  if (functions[static_cast<std::size_t>(dst.dtype)][number]) return;
+  fault_dtype(walker, std::string(names[number]) + " of " + name_of(dst.dtype) + " does not exist",
+              "exec.cast the operands before");
+}
+
+}  // namespace
+
+void check_unary(const Walker& walker, const UnaryUse& use) {
+  check_alike(walker, use.dst, use.src, "src");
+  check_function(walker, use.dst, isa::kUnaryFuncOf, use.insn.func, isa::kUnaryFuncNames);
+  const bool plain = use.insn.scale == 1.0F && use.insn.bias == 0.0F && std::signbit(use.insn.bias);
+  if (use.dst.dtype == isa::DType::kF32 || plain) return;
+  fault_dtype(walker, "scale and bias are of f32, but the operands are " + name_of(use.dst.dtype),
+              "leave scale and bias out");
+}
+
+void check_binary(const Walker& walker, const BinaryUse& use) {
+  check_alike(walker, use.dst, use.lhs, "lhs");
+  check_alike(walker, use.dst, use.rhs, "rhs");
+  check_function(walker, use.dst, isa::kBinaryFuncOf, use.insn.func, isa::kBinaryFuncNames);
+}
+
+void check_select(const Walker& walker, const SelectUse& use) {
+  check_alike(walker, use.dst, use.a, "a");
+  check_alike(walker, use.dst, use.b, "b");
+  if (isa::item_bytes(use.dst.dtype) != 4) {
+    fault_dtype(walker, "dst is " + name_of(use.dst.dtype) + ", but elements of 4 bytes are chosen",
+                "exec.cast the operands before");
+  }
+  if (use.cond.empty() || std::ranges::count(isa::kArithmeticDTypes, use.cond.dtype) != 0) return;
+  fault_dtype(walker, "cond is " + name_of(use.cond.dtype) + ", which is no condition",
+              "a condition is f32 or i32; exec.cast it before");
+}
+
 void check_gemm_dtypes(const Walker& walker, const Block& dst, const Block& lhs, const Block& rhs) {
   if (lhs.dtype != rhs.dtype) {
     fault_dtype(walker,

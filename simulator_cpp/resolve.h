@@ -30,6 +30,11 @@ struct BinaryUse {
   Block dst, lhs, rhs;  // an immediate is an empty block
 };
 
+struct SelectUse {
+  const isa::ExecSelect& insn;
+  Block dst, cond, a, b;  // an immediate is an empty block
+};
+
 struct ReduceUse {
   const isa::ExecReduce& insn;
   Block dst, src;
@@ -69,6 +74,11 @@ void check_block(const Walker& walker, const Block& block, const char* role, boo
 // Throw where the element types of operands do not go together.
 void check_f32(const Walker& walker, const Block& block, const char* role);
 void check_gemm_dtypes(const Walker& walker, const Block& dst, const Block& lhs, const Block& rhs);
+// Operands that are computed with: alike, of a type that has the function, and without scale and
+// bias where it is no f32. An immediate, an empty block, is of the type of dst.
+void check_unary(const Walker& walker, const UnaryUse& use);
+void check_binary(const Walker& walker, const BinaryUse& use);
+void check_select(const Walker& walker, const SelectUse& use);
 void check_cast_dtypes(const Walker& walker, const Block& dst, const Block& src);
 void check_same_dtype(const Walker& walker, const Block& dst, const Block& src);
 void check_tensor_dtype(const Walker& walker, const Block& block, const Tensor& tensor,
@@ -93,6 +103,7 @@ class Resolver {
       case isa::Opcode::kExecGemm: return gemm(op.as<isa::ExecGemm>(), visit);
       case isa::Opcode::kExecUnary: return unary(op.as<isa::ExecUnary>(), visit);
       case isa::Opcode::kExecBinary: return binary(op.as<isa::ExecBinary>(), visit);
+      case isa::Opcode::kExecSelect: return select(op.as<isa::ExecSelect>(), visit);
       case isa::Opcode::kExecReduce: return reduce(op.as<isa::ExecReduce>(), visit);
       case isa::Opcode::kExecFill: return fill(op.as<isa::ExecFill>(), visit);
       case isa::Opcode::kExecTranspose: return transpose(op.as<isa::ExecTranspose>(), visit);
@@ -113,6 +124,19 @@ class Resolver {
     const Block block = this->block(agen, rows, cols, role);
     if constexpr (kChecked) check_f32(w_, block, role);
     return block;
+  }
+
+  // An operand of an m x n result; empty where it is the immediate.
+  Block operand(isa::OperandMode mode, std::uint8_t agen, std::int64_t m, std::int64_t n,
+                const char* role) const {
+    switch (mode) {
+      case isa::OperandMode::kFull: return block(agen, m, n, role);
+      case isa::OperandMode::kRow: return block(agen, 1, n, role);
+      case isa::OperandMode::kCol: return block(agen, m, 1, role);
+      case isa::OperandMode::kScalar: return block(agen, 1, 1, role);
+      case isa::OperandMode::kImm: break;
+    }
+    return Block{};
   }
 
   bool clears(isa::ClearMode mode, std::uint8_t level) const {
@@ -164,7 +188,9 @@ class Resolver {
     const std::int64_t m = w_.extent(insn.m);
     const std::int64_t n = w_.extent(insn.n);
     if (m == 0 || n == 0) return;
-    visit(UnaryUse{insn, f32_block(insn.dst, m, n, "dst"), f32_block(insn.src, m, n, "src")});
+    const UnaryUse use{insn, block(insn.dst, m, n, "dst"), block(insn.src, m, n, "src")};
+    if constexpr (kChecked) check_unary(w_, use);
+    visit(use);
   }
 
   template <class Visitor>
@@ -172,18 +198,23 @@ class Resolver {
     const std::int64_t m = w_.extent(insn.m);
     const std::int64_t n = w_.extent(insn.n);
     if (m == 0 || n == 0) return;
-    const auto operand = [&](isa::OperandMode mode, std::uint8_t agen, const char* role) {
-      switch (mode) {
-        case isa::OperandMode::kFull: return f32_block(agen, m, n, role);
-        case isa::OperandMode::kRow: return f32_block(agen, 1, n, role);
-        case isa::OperandMode::kCol: return f32_block(agen, m, 1, role);
-        case isa::OperandMode::kScalar: return f32_block(agen, 1, 1, role);
-        case isa::OperandMode::kImm: break;
-      }
-      return Block{};
-    };
-    visit(BinaryUse{insn, f32_block(insn.dst, m, n, "dst"), operand(insn.lmode, insn.lhs, "lhs"),
-                    operand(insn.rmode, insn.rhs, "rhs")});
+    const BinaryUse use{insn, block(insn.dst, m, n, "dst"),
+                        operand(insn.lmode, insn.lhs, m, n, "lhs"),
+                        operand(insn.rmode, insn.rhs, m, n, "rhs")};
+    if constexpr (kChecked) check_binary(w_, use);
+    visit(use);
+  }
+
+  template <class Visitor>
+  void select(const isa::ExecSelect& insn, Visitor&& visit) const {
+    const std::int64_t m = w_.extent(insn.m);
+    const std::int64_t n = w_.extent(insn.n);
+    if (m == 0 || n == 0) return;
+    const SelectUse use{
+        insn, block(insn.dst, m, n, "dst"), operand(insn.cmode, insn.cond, m, n, "cond"),
+        operand(insn.amode, insn.a, m, n, "a"), operand(insn.bmode, insn.b, m, n, "b")};
+    if constexpr (kChecked) check_select(w_, use);
+    visit(use);
   }
 
   template <class Visitor>

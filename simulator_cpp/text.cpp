@@ -182,14 +182,13 @@ class Decoder {
   void check(const isa::ExecGemm& insn, const Op& op) { check_clear(insn, op); }
   void check(const isa::ExecReduce& insn, const Op& op) { check_clear(insn, op); }
   void check(const isa::ExecBinary& insn, const Op&) {
-    const auto side = [&](isa::OperandMode mode, std::uint8_t agen, const char* which) {
-      const bool imm = mode == isa::OperandMode::kImm;
-      if (imm == (agen == kNone)) return;
-      fault(std::string(which) + (imm ? " is the immediate and names a generator"
-                                      : " names no generator and is not the immediate"));
-    };
-    side(insn.lmode, insn.lhs, "lhs");
-    side(insn.rmode, insn.rhs, "rhs");
+    check_side(insn.lmode, insn.lhs, "lhs");
+    check_side(insn.rmode, insn.rhs, "rhs");
+  }
+  void check(const isa::ExecSelect& insn, const Op&) {
+    check_side(insn.cmode, insn.cond, "cond");
+    check_side(insn.amode, insn.a, "a");
+    check_side(insn.bmode, insn.b, "b");
   }
   void check(const isa::ExecUnary&, const Op&) {}
   void check(const isa::ExecFill&, const Op&) {}
@@ -198,6 +197,13 @@ class Decoder {
   void check(const isa::LoadNop&, const Op&) {}
   void check(const isa::ExecNop&, const Op&) {}
   void check(const isa::StoreNop&, const Op&) {}
+
+  void check_side(isa::OperandMode mode, std::uint8_t agen, const char* which) const {
+    const bool imm = mode == isa::OperandMode::kImm;
+    if (imm == (agen == kNone)) return;
+    fault(std::string(which) + (imm ? " is the immediate and names a generator"
+                                    : " names no generator and is not the immediate"));
+  }
 
   template <class T>
   void check_clear(const T& insn, const Op& op) const {

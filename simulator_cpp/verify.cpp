@@ -72,6 +72,15 @@ class Verifier {
     read(use.rhs, "rhs");
     write_elements(use.dst);
   }
+  void operator()(const SelectUse& use) {
+    check_operand(use.insn.cmode, use.dst, use.cond, "cond");
+    check_operand(use.insn.amode, use.dst, use.a, "a");
+    check_operand(use.insn.bmode, use.dst, use.b, "b");
+    read(use.cond, "cond");
+    read(use.a, "a");
+    read(use.b, "b");
+    write_elements(use.dst);
+  }
   void operator()(const ReduceUse& use) {
     check_apart(use.dst, "dst", use.src, "src");
     read(use.src, "src");

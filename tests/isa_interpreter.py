@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import elementwise_numpy
 import ml_dtypes
 import numpy as np
 
@@ -47,14 +48,15 @@ UNARY = {
     "erf": _erf,
     "gelu": lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))),
     "silu": lambda x: x / (1 + np.exp(-x)),
+    **elementwise_numpy.UNARY,
 }
 BINARY = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
-    "div": np.divide,
     "max": np.maximum,
     "min": np.minimum,
+    **elementwise_numpy.BINARY,
 }
 REDUCE = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply}
 SCALAR = {
@@ -231,21 +233,31 @@ class Interpreter:
 
     def _exec_unary(self, f):
         m, n = self.ext(f["m"]), self.ext(f["n"])
-        scaled = self.read(f["src"], m, n) * f32_value(f["scale"]) + f32_value(f["bias"])
-        self.write(f["dst"], m, n, UNARY[UNARY_FUNCS[f["func"]]](scaled))
+        src = self.read(f["src"], m, n)
+        if src.dtype != np.int64:
+            src = src * f32_value(f["scale"]) + f32_value(f["bias"])
+        self.write(f["dst"], m, n, wrapped(UNARY[UNARY_FUNCS[f["func"]]](src)))
 
     def _exec_binary(self, f):
         m, n = self.ext(f["m"]), self.ext(f["n"])
-
-        def operand(side):
-            mode = OPERAND_MODES[f[side[0] + "mode"]]
-            if mode == "imm":
-                return np.float64(f32_value(f["imm"]))
-            rows, cols = {"full": (m, n), "row": (1, n), "col": (m, 1), "scalar": (1, 1)}[mode]
-            return self.read(f[side], rows, cols)
-
-        result = BINARY[BINARY_FUNCS[f["func"]]](operand("lhs"), operand("rhs"))
+        lhs, rhs = (self.operand(f, side, m, n) for side in ("lhs", "rhs"))
+        result = wrapped(BINARY[BINARY_FUNCS[f["func"]]](lhs, rhs))
         self.write(f["dst"], m, n, np.broadcast_to(result, (m, n)))
+
+    def _exec_select(self, f):
+        m, n = self.ext(f["m"]), self.ext(f["n"])
+        cond, a, b = (self.operand(f, side, m, n) for side in ("cond", "a", "b"))
+        self.write(f["dst"], m, n, np.broadcast_to(np.where(cond != 0, a, b), (m, n)))
+
+    def operand(self, f, side, m, n):
+        """An operand of an m x n result, as an array that broadcasts to it."""
+        mode = OPERAND_MODES[f[side[0] + "mode"]]
+        if mode == "imm":
+            integer = DTYPES[self.agens[f["dst"]]["dtype"]] == "i32"
+            value = np.uint32(f["imm"]).view(np.int32 if integer else np.float32)
+            return np.array([[value]]).astype(np.int64 if integer else np.float64)
+        rows, cols = {"full": (m, n), "row": (1, n), "col": (m, 1), "scalar": (1, 1)}[mode]
+        return self.read(f[side], rows, cols)
 
     def _exec_reduce(self, f):
         m, n = self.ext(f["m"]), self.ext(f["n"])
@@ -273,6 +285,11 @@ class Interpreter:
         values = self.read(f["src"], m, n).astype(np.float32)
         to = DTYPES[self.agens[f["dst"]]["dtype"]]
         self.write(f["dst"], m, n, converted(values * np.float32(f32_value(f["scale"])), to))
+
+
+def wrapped(values: np.ndarray) -> np.ndarray:
+    """Integers modulo 2^32; others as they are."""
+    return values.astype(np.int32) if values.dtype == np.int64 else values
 
 
 def converted(values: np.ndarray, dtype: str) -> np.ndarray:

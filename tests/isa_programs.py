@@ -150,7 +150,7 @@ def _instruction(draw: st.DrawFn, row: Insn, program: Program, depth: int) -> In
             values["level"] = draw(st.integers(0, depth - 1))
         else:
             values["clear"] = CLEAR_MODES.index("always")
-    for side in ("lhs", "rhs"):
+    for side in ("lhs", "rhs", "cond", "a", "b"):
         mode = values.get(f"{side[0]}mode")
         if mode == OPERAND_MODES.index("imm"):
             values[side] = NO_REGISTER

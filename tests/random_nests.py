@@ -4,12 +4,32 @@ and windows, reductions, padding, maps behind them; and what each of them is in 
 from __future__ import annotations
 
 import numpy as np
-from tvm import te, topi
+from tvm import te, tirx, topi
+
+
+def _each(tensor, function):
+    return te.compute(tensor.shape, lambda *i: function(tensor(*i)), name="each")
+
 
 MAPS = {
     "relu": topi.nn.relu, "exp": lambda t: topi.exp(t * 0.1), "tanh": topi.tanh,
     "neg": lambda t: t * -1.0, "add": lambda t: t + 0.5, "sigmoid": topi.sigmoid,
+    "sign": topi.sign, "trunc": topi.trunc,
+    "step": lambda t: _each(t, lambda x: (x > 0.25).astype("float32")),
+    "shrink": lambda t: _each(t, lambda x: tirx.Select(tirx.all(x < 0.5, x > -0.5), x * 0.0, x)),
 }  # fmt: skip
+
+
+def _smaller_half(one, other):
+    """Where the first is the smaller it counts, else half of the second; shapes broadcast."""
+    sum_of = topi.add(one * 0.0, other * 0.0)
+    left, right = topi.add(one, sum_of), topi.add(other, sum_of)
+    return te.compute(
+        left.shape,
+        lambda *i: tirx.Select(left(*i) < right(*i), left(*i), right(*i) * 0.5), name="smaller",
+    )  # fmt: skip
+
+
 COMBINES = {"sum": te.sum, "max": te.max, "min": te.min}
 
 
@@ -60,7 +80,8 @@ class NestMaker:
         shape = [1 if self.rng.random() < 0.3 else int(s) for s in value.shape]
         shape = shape[int(self.rng.integers(len(shape))) :] or [1]
         other = self._tensor(shape)
-        op = self._pick([topi.add, topi.multiply, topi.subtract, topi.maximum, topi.minimum])
+        op = self._pick([topi.add, topi.multiply, topi.subtract, topi.maximum, topi.minimum,
+                         _smaller_half])  # fmt: skip
         self.words.append(f"{op.__name__} with {shape}")
         return op(value, other) if self.rng.random() < 0.5 else op(other, value)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import elementwise_numpy
 import numpy as np
 
 from tileflow_tvm.frontend.tile_ir import Alloc, Buffer, Group, Op, Program, Region
@@ -22,10 +23,11 @@ UNARY = {
     "neg": np.negative, "sin": np.sin, "cos": np.cos, "erf": lambda x: _erf(x).astype(x.dtype),
     "gelu": lambda x: (x / 2 * (1 + _erf(x / math.sqrt(2)))).astype(x.dtype),
     "silu": lambda x: x / (1 + np.exp(-x)),
+    **elementwise_numpy.UNARY,
 }  # fmt: skip
 BINARY = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
-    "max": np.maximum, "min": np.minimum,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "max": np.maximum, "min": np.minimum,
+    **elementwise_numpy.BINARY,
 }  # fmt: skip
 REDUCE = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}
 

@@ -45,6 +45,8 @@ CASES = {
     "gemm_vector": ("T.tf.gemm(v, a, v)  # HERE", "the product is 32 x 1", ["'v' .64,."], ""),
     "declared_grid": ("s = T.alloc_buffer((64,), scope='tile.grid')  # HERE",
                       "declared a tile grid but is a vector", [], "allocate it as .1, 64."),
+    "two numbers": ("T.tf.select(b, b, 1.0, 2.0)  # HERE", "select: more than one number", [],
+                    "T.tf.fill a block of one element"),
     "unary": ("T.tf.exp(a[0:32, 0:32], b)  # HERE", "unary: the 32 x 32 slice of 'a' and", [], ""),
     "broadcast": (
         "w = T.alloc_buffer((16,))\nT.tf.fill(w, 1.0)\nT.tf.add(a, w)  # HERE",
@@ -54,7 +56,7 @@ CASES = {
              "do not fit mode 'col'", [], ""),
     "mode_imm": ("T.tf.binary(a, a, v, func='add', modes=['full', 'imm'])  # HERE",
                  "has mode 'imm'", [], "numbers"),
-    "two_numbers": ("T.tf.add(a, 1.0, 2.0)  # HERE", "of two numbers", [], "T.tf.fill"),
+    "two_numbers": ("T.tf.add(a, 1.0, 2.0)  # HERE", "of numbers alone", [], "T.tf.fill"),
     "reduce": ("T.tf.sum(v, a, axis=1)  # HERE", "along cols there are 32 results", [], ""),
     "row_or_column": (
         """

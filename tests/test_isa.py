@@ -81,7 +81,7 @@ def test_insn_refuses_operands_that_do_not_fit(operands, what):
 
 def test_insn_refuses_an_unknown_choice():
     with pytest.raises(ValueError, match="func is one of add, sub"):
-        insn("exec.binary", dst=0, lhs=0, rhs=0, m=0, n=0, func="pow")
+        insn("exec.binary", dst=0, lhs=0, rhs=0, m=0, n=0, func="power")
 
 
 def test_encode_refuses_incomplete_operands():

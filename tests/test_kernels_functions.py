@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import elementwise_numpy
 import numpy as np
 import pytest
 from test_kernels_operands import LEVELS, TILES, Matrix, kinds, random_matrix, same_bits
 
 from tileflow_tvm._sim import kernels
-from tileflow_tvm.isa.table import UNARY_FUNCS
+from tileflow_tvm.isa.table import UNARY_FUNCS, UNARY_OF
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -53,7 +54,9 @@ ORACLES: dict[str, Function] = {
     "erf": np.vectorize(math.erf, otypes=[np.float64]),
     "gelu": gelu,
     "silu": silu,
+    **elementwise_numpy.UNARY,
 }
+TRUTHS = ("isnan", "isinf", "isfinite")
 
 
 def from_bits(bits: np.ndarray) -> np.ndarray:
@@ -211,7 +214,31 @@ def test_signs_of_zero_and_limits(level: str) -> None:
     for name, values in expected.items():
         same_bits(apply(level, name, inf), np.array(values, np.float32))
     for name in UNARY_FUNCS:
-        assert np.isnan(apply(level, name, np.array([np.nan], np.float32))).all(), name
+        of_nan = apply(level, name, np.array([np.nan], np.float32))
+        assert name in TRUTHS or np.isnan(of_nan).all(), name
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_of_integers(level: str) -> None:
+    values = np.array([0, 1, -1, 7, -(2**31), 2**31 - 1, -5], np.int32)
+    wanted = {"identity": values, "abs": np.abs(values), "neg": -values}
+    assert wanted.keys() == set(UNARY_OF["i32"])
+    for name, expected in wanted.items():
+        dst = np.empty_like(values)
+        kernels.unary(level, UNARY_FUNCS.index(name), (dst, 0), (values.copy(), 0), 1, values.size,
+                      dtype="i32")  # fmt: skip
+        np.testing.assert_array_equal(dst, expected)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_truths_and_signs_of_rounded_zeros(level: str) -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 3e38, -0.25, 0.5, 2.5, 8388609.0], np.float32)
+    same_bits(apply(level, "isnan", x), np.isnan(x).astype(np.float32))
+    same_bits(apply(level, "isinf", x), np.isinf(x).astype(np.float32))
+    same_bits(apply(level, "isfinite", x), np.isfinite(x).astype(np.float32))
+    for name, rounded in (("floor", np.floor), ("ceil", np.ceil), ("trunc", np.trunc)):
+        same_bits(apply(level, name, x), rounded(x))
+    same_bits(apply(level, "round", x), np.rint(x))
 
 
 @pytest.mark.parametrize("level", LEVELS)

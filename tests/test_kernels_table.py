@@ -12,10 +12,11 @@ import test_kernels_functions as functions
 import test_kernels_gemm as gemm
 import test_kernels_gemm_narrow as narrow
 import test_kernels_reduce as reduce
+import test_kernels_select as select
 from test_kernels_operands import LEVELS, NUMPY, Matrix, noise, random_matrix
 
 from tileflow_tvm._sim import kernels
-from tileflow_tvm.isa.table import GEMM_DTYPES
+from tileflow_tvm.isa.table import ARITHMETIC, BINARY_OF, GEMM_DTYPES, UNARY_OF
 
 M, N, K = 37, 71, 45
 """No multiple of a tile, and no two alike."""
@@ -30,14 +31,21 @@ def check_gemm(level: str, _: str, dtype: str, rng: np.random.Generator) -> None
     dst.check(expected)
 
 
-def check_unary(level: str, function: str, _: str, rng: np.random.Generator) -> None:
+def check_unary(level: str, function: str, dtype: str, rng: np.random.Generator) -> None:
+    if dtype == "i32":
+        functions.test_of_integers(level)
+        return
     x = rng.standard_normal(M * N).astype(np.float32)
     most, at = functions.worst(function, x, functions.apply(level, function, x))
     assert most <= functions.most_ulp(function), f"{most:.3f} ulp at {at!r}"
 
 
-def check_binary(level: str, function: str, _: str, __: np.random.Generator) -> None:
-    elementwise.check(level, function, M, N, 32, "full", "col")
+def check_binary(level: str, function: str, dtype: str, _: np.random.Generator) -> None:
+    elementwise.check(level, function, M, N, 32, "full", "col", dtype)
+
+
+def check_select(level: str, _: str, dtype: str, __: np.random.Generator) -> None:
+    select.check(level, M, N, 32, ("full", "col", "full"), dtype)
 
 
 def check_reduce(level: str, function: str, _: str, rng: np.random.Generator) -> None:
@@ -94,8 +102,9 @@ def check_store(level: str, _: str, dtype: str, rng: np.random.Generator) -> Non
 
 CHECKS: dict[tuple[str, str], Callable[[str, str, str, np.random.Generator], None]] = {
     **{("exec.gemm", dtype): check_gemm for dtype in ("f32", "bf16", "i8")},
-    ("exec.unary", "f32"): check_unary,
-    ("exec.binary", "f32"): check_binary,
+    **{("exec.unary", dtype): check_unary for dtype in ARITHMETIC},
+    **{("exec.binary", dtype): check_binary for dtype in ARITHMETIC},
+    **{("exec.select", dtype): check_select for dtype in ARITHMETIC},
     ("exec.reduce", "f32"): check_reduce,
     **{("exec.cast", dtype): check_cast for dtype in ("f32", "bf16", "i8", "i32")},
     **{("exec.fill", dtype): check_fill for dtype in ("f32", "bf16", "i8", "i32")},
@@ -110,6 +119,13 @@ def test_kernel(
     operation: str, function: str, dtype: str, level: str, rng: np.random.Generator
 ) -> None:
     CHECKS[operation, dtype](level, function, dtype, rng)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_functions_are_those_of_the_instruction_table(level: str) -> None:
+    for operation, functions_of in (("exec.unary", UNARY_OF), ("exec.binary", BINARY_OF)):
+        found = {(row[2], row[1]) for row in kernels.table() if row[::3] == (operation, level)}
+        assert found == {(dtype, f) for dtype, funcs in functions_of.items() for f in funcs}
 
 
 def test_the_table_has_a_row_for_each_level() -> None:

@@ -8,7 +8,7 @@ import tvm
 from graph_source import load_source
 from lifted import MACHINE, check_lift
 from refused import block_func
-from tvm import te, topi
+from tvm import te, tirx, topi
 from tvm.script import tirx as T
 from tvm.tirx import PrimFunc
 
@@ -65,14 +65,15 @@ def test_an_output_that_is_also_an_input_is_refused() -> None:
 
 def test_a_function_without_a_text_is_drawn() -> None:
     a = te.placeholder((4, 5), "float32", "A")
-    func = te.create_prim_func([a, topi.floor(topi.exp(a))])
+    func = te.create_prim_func([a, topi.atan2(topi.exp(a), a)])
     with pytest.raises(KernelError) as caught:
         legalize(func, MACHINE)
     text = str(caught.value).splitlines()
-    assert text[0].startswith("error: the function 'floor' is not supported")
-    assert "T.floor(compute_1[v_i0, v_i1])" in text[1]
-    assert text[2].index("^") == text[1].index("T.floor")
-    assert len(text[2].strip()) == len("T.floor(compute_1[v_i0, v_i1])")
+    assert text[0].startswith("error: the function 'atan2' is not supported")
+    call = "T.atan2(compute[v_ax0, v_ax1], A[v_ax0, v_ax1])"
+    assert call in text[1]
+    assert text[2].index("^") == text[1].index("T.atan2")
+    assert len(text[2].strip()) == len(call)
 
 
 def test_a_value_in_a_function_without_a_text_is_drawn() -> None:
@@ -101,12 +102,14 @@ def test_an_expression_that_is_too_large_is_refused() -> None:
 def test_a_drawing_of_a_long_line_shows_what_matters() -> None:
     a = te.placeholder((4,), "float32", "A")
     value = sum([a] * 30, start=a)
-    func = te.create_prim_func([a, te.compute((4,), lambda i: value[i] * te.floor(a[i]), "C")])
+    func = te.create_prim_func(
+        [a, te.compute((4,), lambda i: value[i] * tirx.atan2(a[i], a[i]), "C")]
+    )
     with pytest.raises(KernelError) as caught:
         legalize(func, MACHINE)
     what, line, carets, _hint = str(caught.value).splitlines()
-    assert "floor" in what
-    assert line[carets.index("^") :].startswith("T.floor(A[v_i])")
+    assert "atan2" in what
+    assert line[carets.index("^") :].startswith("T.atan2(A[v_i], A[v_i])")
     assert max(len(line), len(carets)) < 115
 
 

@@ -10,15 +10,15 @@ from tileflow_tvm.frontend.affine import Cut, Split
 from tileflow_tvm.frontend.tabulate import tabulate
 from tileflow_tvm.frontend.tile_ir import Affine, Var
 
-I, J = Var("i"), Var("j")
+OUTER, INNER = Var("i"), Var("j")
 
 
 def table(make, **sizes: int):
     """What `tabulate` makes of `make(i, j)` over these sizes."""
     names = {name: tirx.Var(name, "int32") for name in ("i", "j")}
-    known = {"i": Affine.of(I), "j": Affine.of(J)}
-    extents = {{"i": I, "j": J}[name]: size for name, size in sizes.items()}
-    return tabulate(make(**names), lambda var: known.get(var.name), extents)
+    known = {"i": Affine.of(OUTER), "j": Affine.of(INNER)}
+    extents = {{"i": OUTER, "j": INNER}[name]: size for name, size in sizes.items()}
+    return tabulate(make(names["i"], names["j"]), lambda var: known.get(var.name), extents)
 
 
 def real(value):
@@ -32,16 +32,16 @@ def whole(value):
 @pytest.mark.parametrize(
     ("make", "sizes", "found"),
     [
-        (lambda i, j: tirx.Max(0, tirx.Min(4, i - 2)), {"i": 8}, Cut(I, 3)),
-        (lambda i, j: tirx.Max(0, i - 40), {"i": 41}, Affine(0)),
-        (lambda i, j: whole(tirx.floor(real(i) * tirx.const(0.5, "float32"))), {"i": 8},
-         Split(I, 2)),
-        (lambda i, j: whole(tirx.ceil(real(i) * tirx.const(0.25, "float32"))), {"i": 80},
-         Split(I, 4)),
-        (lambda i, j: tirx.Select(i < 7, j, j + i - 7), {"i": 7, "j": 5}, Affine.of(J)),
-        (lambda i, j: tirx.Div(i - 4, 2), {"i": 8}, Cut(I, 2)),
+        (lambda i, _: tirx.Max(0, tirx.Min(4, i - 2)), {"i": 8}, Cut(OUTER, 3)),
+        (lambda i, _: tirx.Max(0, i - 40), {"i": 41}, Affine(0)),
+        (lambda i, _: whole(tirx.floor(real(i) * tirx.const(0.5, "float32"))), {"i": 8},
+         Split(OUTER, 2)),
+        (lambda i, _: whole(tirx.ceil(real(i) * tirx.const(0.25, "float32"))), {"i": 80},
+         Split(OUTER, 4)),
+        (lambda i, j: tirx.Select(i < 7, j, j + i - 7), {"i": 7, "j": 5}, Affine.of(INNER)),
+        (lambda i, _: tirx.Div(i - 4, 2), {"i": 8}, Cut(OUTER, 2)),
         (lambda i, j: tirx.Select(i < j, i, j), {"i": 40, "j": 40}, None),
-        (lambda i, j: i * i, {"i": 100}, None),
+        (lambda i, _: i * i, {"i": 100}, None),
     ],
     ids=["clamp", "never", "half", "a quarter, up", "settled", "truncating", "two", "square"],
 )  # fmt: skip

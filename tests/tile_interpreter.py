@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import elementwise_numpy
 import numpy as np
 from isa_interpreter import converted
 
@@ -54,14 +55,15 @@ UNARY = {
     "erf": _erf,
     "gelu": lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))),
     "silu": lambda x: x / (1 + np.exp(-x)),
+    **elementwise_numpy.UNARY,
 }
 BINARY = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
-    "div": np.divide,
     "max": np.maximum,
     "min": np.minimum,
+    **elementwise_numpy.BINARY,
 }
 REDUCE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
@@ -348,8 +350,10 @@ class TileInterpreter:
         else:
             sides = zip(result or (1,) * len(op.dst.shape), op.dst.shape, strict=True)
             result = tuple(whole if side == 1 else side for side, whole in sides)
-        values = BINARY[op.func](*shaped)
+        values = _of_elements(op, shaped)
         self._write(op.dst, np.broadcast_to(values, result).copy())
+
+    _select = _binary
 
     def _reduce(self, op: Op) -> None:
         (src,) = (self._read(src) for src in op.srcs)
@@ -371,6 +375,16 @@ class TileInterpreter:
 
     def _fill(self, op: Op) -> None:
         self._write(op.dst, np.full(op.dst.shape, op.value))
+
+
+def _of_elements(op: Op, values: list[np.ndarray]) -> np.ndarray:
+    """A binary function or a select of arrays that broadcast; int32 are held exactly."""
+    if op.name == "select":
+        return np.where(values[0] != 0, *values[1:])
+    if op.dst.buffer.dtype != "int32":
+        return BINARY[op.func](*values)
+    integers = (np.asarray(value).astype(np.int64) for value in values)
+    return BINARY[op.func](*integers).astype(np.int32).astype(np.float64)
 
 
 def _laid_out(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -22,7 +22,9 @@ from tileflow_tvm.isa.table import (
 )
 
 SLOW = {"exp", "log", "sqrt", "rsqrt", "reciprocal", "tanh", "sigmoid", "erf", "sin", "cos",
-        "gelu", "silu"}  # fmt: skip
+        "gelu", "silu", "div", "mod", "fmod", "floordiv", "pow",
+        "log2", "log10", "log1p", "expm1", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh",
+        "acosh", "atanh"}  # fmt: skip
 FREE = {"sem", "halt"}
 
 
@@ -156,7 +158,7 @@ class Model(Interpreter):
             return self._elements(max(m * n, results))
         if mnemonic == "exec.unary" and UNARY_FUNCS[f["func"]] in SLOW:
             each = self.machine.function_cycles
-        if mnemonic == "exec.binary" and BINARY_FUNCS[f["func"]] == "div":
+        if mnemonic == "exec.binary" and BINARY_FUNCS[f["func"]] in SLOW:
             each = self.machine.function_cycles
         return self._elements(m * n, each) if m * n else 0
 

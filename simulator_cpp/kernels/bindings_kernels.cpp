@@ -52,6 +52,11 @@ Functions functions_of(const Kernels& level) {
   return functions;
 }
 
+std::size_t count_of(const Functions& functions) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(functions, [](DmaFn function) { return function != nullptr; }));
+}
+
 // The numbers of the rows for which a level has a function that no level before it has.
 std::vector<std::size_t> rows_of(const Kernels& level) {
   const Functions functions = functions_of(level);
@@ -63,7 +68,7 @@ std::vector<std::size_t> rows_of(const Kernels& level) {
   }
   std::vector<std::size_t> rows;
   for (std::size_t row = 0; row < kFunctions; ++row) {
-    if (!shared[row]) rows.push_back(row);
+    if (!shared[row] && functions[row] != nullptr) rows.push_back(row);
   }
   return rows;
 }
@@ -89,7 +94,7 @@ std::vector<std::string> levels_to_run() {
 std::vector<std::string> whole_levels() {
   std::vector<std::string> result;
   for (const Kernels* level : all_test_kernels()) {
-    if (rows_of(*level).size() == kFunctions) result.emplace_back(level->level);
+    if (rows_of(*level).size() == count_of(functions_of(*level))) result.emplace_back(level->level);
   }
   return result;
 }
@@ -160,7 +165,17 @@ Operand operand(Matrix& matrix, std::int64_t rows, std::int64_t cols, int tile,
 template <class Function, std::size_t N>
 Function pick(const std::array<Function, N>& functions, int index) {
   if (index < 0 || index >= static_cast<int>(N)) throw std::out_of_range("no such function");
-  return functions[static_cast<std::size_t>(index)];
+  const Function function = functions[static_cast<std::size_t>(index)];
+  if (function == nullptr) throw std::out_of_range("this dtype has no such function");
+  return function;
+}
+
+// The place in the tables of functions of a type that is computed with.
+std::size_t arithmetic_row(isa::DType dtype) {
+  const auto at = std::ranges::find(isa::kArithmeticDTypes, dtype);
+  if (at == isa::kArithmeticDTypes.end())
+    throw std::invalid_argument("no arithmetic of this dtype");
+  return static_cast<std::size_t>(at - isa::kArithmeticDTypes.begin());
 }
 
 void gemm(const std::string& level, Matrix dst, Matrix lhs, Matrix rhs, int m, int n, int k,
@@ -184,38 +199,70 @@ void gemm(const std::string& level, Matrix dst, Matrix lhs, Matrix rhs, int m, i
   for (int i = 0; i < repeats; ++i) function(args);
 }
 
+std::uint32_t element(float value, isa::DType dtype) {
+  const auto bits = element_of(value, dtype);
+  if (!bits) throw std::invalid_argument("no element of this dtype");
+  return *bits;
+}
+
 void unary(const std::string& level, int function, Matrix dst, Matrix src, int m, int n, int tile,
-           float scale, float bias, int repeats) {
-  const UnaryArgs args{operand(dst, m, n, tile), operand(src, m, n, tile), m, n, tile, scale, bias};
-  const auto picked = pick(level_named(level).unary, function);
+           float scale, float bias, int repeats, const std::string& dtype) {
+  const isa::DType type = dtype_named(dtype);
+  const UnaryArgs args{
+      operand(dst, m, n, tile, type), operand(src, m, n, tile, type), m, n, tile, scale, bias};
+  const auto picked = pick(level_named(level).unary[arithmetic_row(type)], function);
   for (int i = 0; i < repeats; ++i) picked(args);
 }
 
-Operand side(Matrix& matrix, Mode mode, int m, int n, int tile) {
+Operand side(Matrix& matrix, Mode mode, int m, int n, int tile, isa::DType type) {
   switch (mode) {
-    case Mode::kFull: return operand(matrix, m, n, tile);
-    case Mode::kRow: return operand(matrix, 1, n, tile);
-    case Mode::kCol: return operand(matrix, m, 1, tile);
-    case Mode::kScalar: return operand(matrix, 1, 1, tile);
+    case Mode::kFull: return operand(matrix, m, n, tile, type);
+    case Mode::kRow: return operand(matrix, 1, n, tile, type);
+    case Mode::kCol: return operand(matrix, m, 1, tile, type);
+    case Mode::kScalar: return operand(matrix, 1, 1, tile, type);
     case Mode::kImm: return {};
   }
   throw std::invalid_argument("no such mode");
 }
 
 void binary(const std::string& level, int function, Matrix dst, Matrix lhs, int lmode, Matrix rhs,
-            int rmode, float imm, int m, int n, int tile, int repeats) {
+            int rmode, float imm, int m, int n, int tile, int repeats, const std::string& dtype) {
+  const isa::DType type = dtype_named(dtype);
   const auto left = static_cast<Mode>(lmode);
   const auto right = static_cast<Mode>(rmode);
-  const BinaryArgs args{operand(dst, m, n, tile),
-                        side(lhs, left, m, n, tile),
-                        side(rhs, right, m, n, tile),
+  const BinaryArgs args{operand(dst, m, n, tile, type),
+                        side(lhs, left, m, n, tile, type),
+                        side(rhs, right, m, n, tile, type),
                         left,
                         right,
-                        imm,
+                        std::bit_cast<float>(element(imm, type)),
                         m,
                         n,
                         tile};
-  const auto picked = pick(level_named(level).binary, function);
+  const auto picked = pick(level_named(level).binary[arithmetic_row(type)], function);
+  for (int i = 0; i < repeats; ++i) picked(args);
+}
+
+void select(const std::string& level, Matrix dst, Matrix cond, int cmode, Matrix a, int amode,
+            Matrix b, int bmode, float imm, int m, int n, int tile, int repeats,
+            const std::string& dtype, const std::string& cond_dtype) {
+  const isa::DType type = dtype_named(dtype);
+  const isa::DType cond_type = dtype_named(cond_dtype);
+  const auto which = static_cast<Mode>(cmode);
+  const auto yes = static_cast<Mode>(amode);
+  const auto no = static_cast<Mode>(bmode);
+  const SelectArgs args{operand(dst, m, n, tile, type),
+                        side(cond, which, m, n, tile, cond_type),
+                        side(a, yes, m, n, tile, type),
+                        side(b, no, m, n, tile, type),
+                        which,
+                        yes,
+                        no,
+                        std::bit_cast<float>(element(imm, type)),
+                        m,
+                        n,
+                        tile};
+  const auto picked = level_named(level).select[arithmetic_row(cond_type)];
   for (int i = 0; i < repeats; ++i) picked(args);
 }
 
@@ -225,12 +272,6 @@ void reduce(const std::string& level, int function, Matrix dst, Matrix src, int 
   const ReduceArgs args{out, operand(src, m, n, tile), m, n, tile, along_cols, clear};
   const auto picked = pick(level_named(level).reduce, function);
   for (int i = 0; i < repeats; ++i) picked(args);
-}
-
-std::uint32_t element(float value, isa::DType dtype) {
-  const auto bits = element_of(value, dtype);
-  if (!bits) throw std::invalid_argument("no element of this dtype");
-  return *bits;
 }
 
 void fill(const std::string& level, Matrix dst, int m, int n, int tile, float value, int repeats,
@@ -359,10 +400,15 @@ void bind_kernels(py::module_& module) {
               arg("repeats") = 1, arg("dtype") = "f32");
   kernels.def("unary", &unary, arg("level"), arg("function"), arg("dst").noconvert(),
               arg("src").noconvert(), arg("m"), arg("n"), arg("tile") = 32, arg("scale") = 1.0F,
-              arg("bias") = -0.0F, arg("repeats") = 1);
+              arg("bias") = -0.0F, arg("repeats") = 1, arg("dtype") = "f32");
   kernels.def("binary", &binary, arg("level"), arg("function"), arg("dst").noconvert(),
               arg("lhs").noconvert(), arg("lmode"), arg("rhs").noconvert(), arg("rmode"),
-              arg("imm"), arg("m"), arg("n"), arg("tile") = 32, arg("repeats") = 1);
+              arg("imm"), arg("m"), arg("n"), arg("tile") = 32, arg("repeats") = 1,
+              arg("dtype") = "f32");
+  kernels.def("select", &select, arg("level"), arg("dst").noconvert(), arg("cond").noconvert(),
+              arg("cmode"), arg("a").noconvert(), arg("amode"), arg("b").noconvert(), arg("bmode"),
+              arg("imm"), arg("m"), arg("n"), arg("tile") = 32, arg("repeats") = 1,
+              arg("dtype") = "f32", arg("cond_dtype") = "f32");
   kernels.def("reduce", &reduce, arg("level"), arg("function"), arg("dst").noconvert(),
               arg("src").noconvert(), arg("m"), arg("n"), arg("tile") = 32,
               arg("along_cols") = true, arg("clear") = true, arg("repeats") = 1);

@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
-#include <type_traits>
+#include <utility>
 
+#include "kernels/binary_functions.h"
 #include "kernels/functions.h"
 #include "kernels/vec_pair.h"
 #include "kernels/vec_scalar.h"
@@ -115,48 +116,6 @@ void unary(const UnaryArgs& args) {
   });
 }
 
-// In the order of BINARY_FUNCS.
-struct Add {
-  template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) {
-    return a + b;
-  }
-  static constexpr float kIdentity = -0.0F;
-};
-struct Sub {
-  template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) {
-    return a - b;
-  }
-};
-struct Mul {
-  template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) {
-    return a * b;
-  }
-  static constexpr float kIdentity = 1.0F;
-};
-struct Div {
-  template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) {
-    return a / b;
-  }
-};
-struct Max {
-  template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) {
-    return maximum<V>(a, b);
-  }
-  static constexpr float kIdentity = -std::numeric_limits<float>::infinity();
-};
-struct Min {
-  template <class V>
-  static typename V::F of(typename V::F a, typename V::F b) {
-    return minimum<V>(a, b);
-  }
-  static constexpr float kIdentity = std::numeric_limits<float>::infinity();
-};
-
 // One operand of a binary function.
 struct Side {
   View view;
@@ -208,30 +167,30 @@ void binary_runs(const View& dst, const Side& lhs, const Side& rhs, int m, int n
 }
 
 // A column of contiguous operands as a row: its modes change roles.
-inline bool flip_column(BinaryArgs& args) {
-  const auto contiguous = [](const Operand& operand, Mode mode) {
-    return (mode != Mode::kFull && mode != Mode::kCol) || operand.pitch == 0;
-  };
-  if (args.n != 1 || args.dst.pitch != 0 || !contiguous(args.lhs, args.lmode) ||
-      !contiguous(args.rhs, args.rmode)) {
-    return false;
+inline void flip_column(const Operand& dst,
+                        std::initializer_list<std::pair<const Operand*, Mode*>> sides, int& m,
+                        int& n) {
+  if (n != 1 || dst.pitch != 0) return;
+  for (const auto& [operand, mode] : sides) {
+    const bool along = *mode == Mode::kFull || *mode == Mode::kCol;
+    if (along && operand->pitch != 0) return;
   }
-  for (Mode* mode : {&args.lmode, &args.rmode}) {
-    if (*mode == Mode::kRow) {
-      *mode = Mode::kScalar;
-    } else if (*mode == Mode::kCol) {
-      *mode = Mode::kRow;
+  for (const auto& side : sides) {
+    Mode& mode = *side.second;
+    if (mode == Mode::kRow) {
+      mode = Mode::kScalar;
+    } else if (mode == Mode::kCol) {
+      mode = Mode::kRow;
     }
   }
-  args.n = args.m;
-  args.m = 1;
-  return true;
+  n = m;
+  m = 1;
 }
 
 template <class V, class Op>
 void binary(const BinaryArgs& given) {
   BinaryArgs args = given;
-  flip_column(args);
+  flip_column(args.dst, {{&args.lhs, &args.lmode}, {&args.rhs, &args.rmode}}, args.m, args.n);
   const View dst(args.dst, args.n, args.tile);
   const Side lhs(args.lhs, args.lmode, args.imm, args.n, args.tile);
   const Side rhs(args.rhs, args.rmode, args.imm, args.n, args.tile);

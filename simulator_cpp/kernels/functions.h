@@ -174,6 +174,63 @@ struct Silu {
     return sigmoid_weighted<V>(x);
   }
 };
+struct Floor {
+  template <class V>
+  [[gnu::always_inline]] static typename V::F of(typename V::F x) {
+    return V::floor(x);
+  }
+};
+struct Ceil {
+  template <class V>
+  [[gnu::always_inline]] static typename V::F of(typename V::F x) {
+    return V::ceil(x);
+  }
+};
+struct Round {
+  template <class V>
+  [[gnu::always_inline]] static typename V::F of(typename V::F x) {
+    return V::nearest(x);
+  }
+};
+struct Trunc {
+  template <class V>
+  [[gnu::always_inline]] static typename V::F of(typename V::F x) {
+    return V::trunc(x);
+  }
+};
+struct Sign {
+  template <class V>
+  [[gnu::always_inline]] static typename V::F of(typename V::F x) {
+    const auto zero = V::splat(0.0F);
+    const auto one = with_sign_of<V>(x, V::splat(1.0F));
+    return V::select(V::unordered(x, x), x, V::select(V::equal(x, zero), zero, one));
+  }
+};
+
+// 1 where a condition holds, else 0.
+template <class V>
+[[gnu::always_inline]] inline typename V::F truth(typename V::M holds) {
+  return V::select(holds, V::splat(1.0F), V::splat(0.0F));
+}
+
+struct IsNan {
+  template <class V>
+  [[gnu::always_inline]] static typename V::F of(typename V::F x) {
+    return truth<V>(V::unordered(x, x));
+  }
+};
+struct IsInf {
+  template <class V>
+  [[gnu::always_inline]] static typename V::F of(typename V::F x) {
+    return truth<V>(V::equal(absolute<V>(x), V::splat(std::numeric_limits<float>::infinity())));
+  }
+};
+struct IsFinite {
+  template <class V>
+  [[gnu::always_inline]] static typename V::F of(typename V::F x) {
+    return truth<V>(V::less(absolute<V>(x), V::splat(std::numeric_limits<float>::infinity())));
+  }
+};
 
 }  // namespace
 }  // namespace tileflow

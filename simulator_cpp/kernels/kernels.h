@@ -34,7 +34,7 @@ struct GemmArgs {
   bool rhs_transposed = false;  // rhs is stored n x k
 };
 
-// dst = f(fma(src, scale, bias)); dst may be src.
+// dst = f(fma(src, scale, bias)); dst may be src. Of i32, scale is 1 and bias -0.
 struct UnaryArgs {
   Operand dst, src;
   int m = 0, n = 0;
@@ -48,7 +48,17 @@ enum class Mode : std::uint8_t { kFull, kRow, kCol, kScalar, kImm };
 struct BinaryArgs {
   Operand dst, lhs, rhs;
   Mode lmode = Mode::kFull, rmode = Mode::kFull;
-  float imm = 0.0F;
+  float imm = 0.0F;  // of i32, its bits
+  int m = 0, n = 0;
+  int tile = 0;
+};
+
+// dst = cond != 0 ? a : b, each indexed as its mode says; dst may be any full operand. NaN is not
+// 0. Elements of 4 bytes are moved, whatever they are; cond is of f32 or i32.
+struct SelectArgs {
+  Operand dst, cond, a, b;
+  Mode cmode = Mode::kFull, amode = Mode::kFull, bmode = Mode::kFull;
+  float imm = 0.0F;  // its bits
   int m = 0, n = 0;
   int tile = 0;
 };
@@ -116,17 +126,23 @@ struct DmaArgs {
 // Elements moved inside the tensor, for the byte counts.
 using DmaFn = std::int64_t (*)(const DmaArgs&);
 
-inline constexpr int kUnaryFuncs = 16;  // isa.table UNARY_FUNCS, same order; asserted on import
-inline constexpr int kBinaryFuncs = 6;  // BINARY_FUNCS
-inline constexpr int kReduceFuncs = 4;  // REDUCE_FUNCS
-inline constexpr int kGemmDTypes = 3;   // GEMM_DTYPES; the first of DTYPES
-inline constexpr int kCasts = 8;        // CASTS, same order
+inline constexpr int kUnaryFuncs = 37;   // isa.table UNARY_FUNCS, same order; asserted on import
+inline constexpr int kBinaryFuncs = 21;  // BINARY_FUNCS
+inline constexpr int kReduceFuncs = 4;   // REDUCE_FUNCS
+inline constexpr int kGemmDTypes = 3;    // GEMM_DTYPES; the first of DTYPES
+inline constexpr int kCasts = 8;         // CASTS, same order
+
+// Types that are computed with; isa.table ARITHMETIC, same order.
+inline constexpr int kArithmetic = 2;
+using UnaryFns = std::array<void (*)(const UnaryArgs&), kUnaryFuncs>;
+using BinaryFns = std::array<void (*)(const BinaryArgs&), kBinaryFuncs>;
 
 struct Kernels {
   const char* level;                                        // "scalar", "avx2", "avx512"
   std::array<void (*)(const GemmArgs&), kGemmDTypes> gemm;  // by the type of lhs and rhs
-  std::array<void (*)(const UnaryArgs&), kUnaryFuncs> unary;
-  std::array<void (*)(const BinaryArgs&), kBinaryFuncs> binary;
+  std::array<UnaryFns, kArithmetic> unary;                  // null where a type lacks the function
+  std::array<BinaryFns, kArithmetic> binary;
+  std::array<void (*)(const SelectArgs&), kArithmetic> select;  // by the type of cond
   std::array<void (*)(const ReduceArgs&), kReduceFuncs> reduce;
   std::array<void (*)(const FillArgs&), kDTypes> fill;
   std::array<void (*)(const TransposeArgs&), kDTypes> transpose;

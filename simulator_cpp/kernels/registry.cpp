@@ -11,12 +11,14 @@ std::string_view name_of(isa::DType dtype) {
 
 // The tables of kernels are in the order of the instruction table.
 static_assert(isa::kDTypeNames.size() == kDTypes && isa::kGemmDTypes.size() == kGemmDTypes &&
-              isa::kCastDTypes.size() == kCasts);
+              isa::kCastDTypes.size() == kCasts && isa::kArithmeticDTypes.size() == kArithmetic);
 
 std::vector<KernelRow> rows() {
   std::vector<KernelRow> all;
   const auto functions = [&](std::string_view operation, const auto& names) {
-    for (const std::string_view name : names) all.push_back({operation, name, "f32"});
+    for (const isa::DType dtype : isa::kArithmeticDTypes) {
+      for (const std::string_view name : names) all.push_back({operation, name, name_of(dtype)});
+    }
   };
   const auto dtypes = [&](std::string_view operation) {
     for (const std::string_view dtype : isa::kDTypeNames) all.push_back({operation, "", dtype});
@@ -26,7 +28,12 @@ std::vector<KernelRow> rows() {
   }
   functions("exec.unary", isa::kUnaryFuncNames);
   functions("exec.binary", isa::kBinaryFuncNames);
-  functions("exec.reduce", isa::kReduceFuncNames);
+  for (const isa::DType dtype : isa::kArithmeticDTypes) {
+    all.push_back({"exec.select", "", name_of(dtype)});
+  }
+  for (const std::string_view name : isa::kReduceFuncNames) {
+    all.push_back({"exec.reduce", name, "f32"});
+  }
   dtypes("exec.fill");
   dtypes("exec.transpose");
   for (const isa::DTypePair& pair : isa::kCastDTypes) {

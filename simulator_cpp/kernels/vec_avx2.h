@@ -54,9 +54,17 @@ struct Avx2 {
   static F splat(float x) { return _mm256_set1_ps(x); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F sqrt(F a) { return _mm256_sqrt_ps(a); }
+  static F floor(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+  static F ceil(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
+  static F trunc(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+  static F nearest(F a) {
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
   static F max_or_second(F a, F b) { return _mm256_max_ps(a, b); }
   static F min_or_second(F a, F b) { return _mm256_min_ps(a, b); }
   static M less(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+  static M less_equal(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
+  static M equal(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
   static M unordered(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
   static M negative(I a) { return _mm256_castsi256_ps(a); }
   static M either(M a, M b) { return _mm256_or_ps(a, b); }
@@ -74,6 +82,11 @@ struct Avx2 {
   static I bit_xor(I a, I b) { return _mm256_xor_si256(a, b); }
   static I max(I a, I b) { return _mm256_max_epi32(a, b); }
   static I min(I a, I b) { return _mm256_min_epi32(a, b); }
+  static M less(I a, I b) { return _mm256_castsi256_ps(_mm256_cmpgt_epi32(b, a)); }
+  static M equal(I a, I b) { return _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b)); }
+  static I mul(I a, I b) { return _mm256_mullo_epi32(a, b); }
+  static I shl(I a, I bits) { return _mm256_sllv_epi32(a, bits); }
+  static I shr(I a, I bits) { return _mm256_srav_epi32(a, bits); }
   template <int N>
   static I shl(I a) {
     return _mm256_slli_epi32(a, N);

@@ -33,9 +33,17 @@ struct Avx512 {
   static F splat(float x) { return _mm512_set1_ps(x); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F sqrt(F a) { return _mm512_sqrt_ps(a); }
+  static F floor(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+  static F ceil(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
+  static F trunc(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+  static F nearest(F a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
   static F max_or_second(F a, F b) { return _mm512_max_ps(a, b); }
   static F min_or_second(F a, F b) { return _mm512_min_ps(a, b); }
   static M less(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static M less_equal(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+  static M equal(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
   static M unordered(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
   static M negative(I a) { return _mm512_cmplt_epi32_mask(a, _mm512_setzero_si512()); }
   static M either(M a, M b) { return _mm512_kor(a, b); }
@@ -52,6 +60,11 @@ struct Avx512 {
   static I bit_xor(I a, I b) { return _mm512_xor_si512(a, b); }
   static I max(I a, I b) { return _mm512_max_epi32(a, b); }
   static I min(I a, I b) { return _mm512_min_epi32(a, b); }
+  static M less(I a, I b) { return _mm512_cmplt_epi32_mask(a, b); }
+  static M equal(I a, I b) { return _mm512_cmpeq_epi32_mask(a, b); }
+  static I mul(I a, I b) { return _mm512_mullo_epi32(a, b); }
+  static I shl(I a, I bits) { return _mm512_sllv_epi32(a, bits); }
+  static I shr(I a, I bits) { return _mm512_srav_epi32(a, bits); }
   template <int N>
   static I shl(I a) {
     return _mm512_slli_epi32(a, N);

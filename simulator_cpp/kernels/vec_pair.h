@@ -51,6 +51,10 @@ struct Pair {
   static F splat(float x) { return {V::splat(x), V::splat(x)}; }
   static F fma(F a, F b, F c) { return {V::fma(a.lo, b.lo, c.lo), V::fma(a.hi, b.hi, c.hi)}; }
   static F sqrt(F a) { return {V::sqrt(a.lo), V::sqrt(a.hi)}; }
+  static F floor(F a) { return {V::floor(a.lo), V::floor(a.hi)}; }
+  static F ceil(F a) { return {V::ceil(a.lo), V::ceil(a.hi)}; }
+  static F trunc(F a) { return {V::trunc(a.lo), V::trunc(a.hi)}; }
+  static F nearest(F a) { return {V::nearest(a.lo), V::nearest(a.hi)}; }
   static F max_or_second(F a, F b) {
     return {V::max_or_second(a.lo, b.lo), V::max_or_second(a.hi, b.hi)};
   }
@@ -58,6 +62,8 @@ struct Pair {
     return {V::min_or_second(a.lo, b.lo), V::min_or_second(a.hi, b.hi)};
   }
   static M less(F a, F b) { return {V::less(a.lo, b.lo), V::less(a.hi, b.hi)}; }
+  static M less_equal(F a, F b) { return {V::less_equal(a.lo, b.lo), V::less_equal(a.hi, b.hi)}; }
+  static M equal(F a, F b) { return {V::equal(a.lo, b.lo), V::equal(a.hi, b.hi)}; }
   static M unordered(F a, F b) { return {V::unordered(a.lo, b.lo), V::unordered(a.hi, b.hi)}; }
   static M negative(I a) { return {V::negative(a.lo), V::negative(a.hi)}; }
   static M either(M a, M b) { return {V::either(a.lo, b.lo), V::either(a.hi, b.hi)}; }
@@ -76,6 +82,11 @@ struct Pair {
   static I bit_xor(I a, I b) { return {V::bit_xor(a.lo, b.lo), V::bit_xor(a.hi, b.hi)}; }
   static I max(I a, I b) { return {V::max(a.lo, b.lo), V::max(a.hi, b.hi)}; }
   static I min(I a, I b) { return {V::min(a.lo, b.lo), V::min(a.hi, b.hi)}; }
+  static M less(I a, I b) { return {V::less(a.lo, b.lo), V::less(a.hi, b.hi)}; }
+  static M equal(I a, I b) { return {V::equal(a.lo, b.lo), V::equal(a.hi, b.hi)}; }
+  static I mul(I a, I b) { return {V::mul(a.lo, b.lo), V::mul(a.hi, b.hi)}; }
+  static I shl(I a, I bits) { return {V::shl(a.lo, bits.lo), V::shl(a.hi, bits.hi)}; }
+  static I shr(I a, I bits) { return {V::shr(a.lo, bits.lo), V::shr(a.hi, bits.hi)}; }
   template <int N>
   static I shl(I a) {
     return {V::template shl<N>(a.lo), V::template shl<N>(a.hi)};

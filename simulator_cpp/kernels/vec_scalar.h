@@ -41,11 +41,17 @@ struct Scalar {
   static F splat(float x) { return x; }
   static F fma(F a, F b, F c) { return std::fma(a, b, c); }
   static F sqrt(F a) { return std::sqrt(a); }
+  static F floor(F a) { return std::floor(a); }
+  static F ceil(F a) { return std::ceil(a); }
+  static F trunc(F a) { return std::trunc(a); }
+  static F nearest(F a) { return std::nearbyint(a); }  // to the nearest even
   // Both give b where a or b is NaN and where both are zeros.
   static F max_or_second(F a, F b) { return a > b ? a : b; }
   static F min_or_second(F a, F b) { return a < b ? a : b; }
   // False where a or b is NaN.
   static M less(F a, F b) { return a < b; }
+  static M less_equal(F a, F b) { return a <= b; }
+  static M equal(F a, F b) { return a == b; }
   static M unordered(F a, F b) { return std::isunordered(a, b); }
   static M negative(I a) { return a < 0; }
   static M either(M a, M b) { return a || b; }
@@ -62,6 +68,12 @@ struct Scalar {
   static I bit_xor(I a, I b) { return a ^ b; }
   static I max(I a, I b) { return a > b ? a : b; }
   static I min(I a, I b) { return a < b ? a : b; }
+  static M less(I a, I b) { return a < b; }
+  static M equal(I a, I b) { return a == b; }
+  static I mul(I a, I b) { return wrap(unsigned_of(a) * unsigned_of(b)); }
+  // By an unsigned number of bits; of more than 31, nothing but copies of the sign is left.
+  static I shl(I a, I bits) { return unsigned_of(bits) < 32 ? wrap(unsigned_of(a) << bits) : 0; }
+  static I shr(I a, I bits) { return a >> (unsigned_of(bits) < 32 ? bits : 31); }
   template <int N>
   static I shl(I a) {
     return wrap(unsigned_of(a) << N);

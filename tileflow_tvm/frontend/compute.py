@@ -21,6 +21,8 @@ COMBINERS = {"add": "sum", "max": "max", "min": "min", "mul": "prod"}
 """Which reduction an accumulating binary function is; functions are named as in `isa.table`."""
 INTEGER = "int32_"
 """In front of a function's name: it is that of int32, modulo 2**32."""
+SELECT = "select"
+"""The function that is its second argument where the first is not 0, else the third."""
 CASTS = (
     ("bfloat16", "float32"), ("float32", "bfloat16"), ("int8", "float32"), ("int8", "int32"),
     ("int32", "float32"),
@@ -100,7 +102,8 @@ class Access:
 
 @dataclass(frozen=True)
 class Apply:
-    """A unary or binary function of `isa.table` applied to one or two float32 expressions."""
+    """A unary or binary function of `isa.table` applied to one or two float32 expressions, or with
+    `INTEGER` in front of its name to int32 ones; or `SELECT`, with a condition of either."""
 
     func: str
     args: tuple[Expr, ...]
@@ -320,6 +323,8 @@ def dtype_of(expr: Expr) -> str:
     if isinstance(expr, Access):
         return expr.buffer.dtype
     if isinstance(expr, Apply):
+        if expr.func == SELECT:
+            return dtype_of(expr.args[1])
         return "int32" if expr.func.startswith(INTEGER) else "float32"
     return dtype_of(parts(expr)[0])
 

@@ -26,32 +26,22 @@ from tileflow_tvm.frontend.compute import (
     Expr,
     Mask,
     Place,
+    Result,
     bounds,
+    dtype_of,
     to_f32,
 )
+from tileflow_tvm.frontend.compute_functions import BINARY, CALL_OF, CALLS, COMPARES, TRUTH_CALLS
 from tileflow_tvm.frontend.compute_places import Places
+from tileflow_tvm.frontend.compute_truth import both, chosen, inverse, of_data, one_of, wrapped
 from tileflow_tvm.frontend.tabulate import tabulate
 from tileflow_tvm.frontend.tile_ir import ITEMSIZE, Affine, Buffer, Var
-
-_BINARY: dict[type, str] = {
-    tirx.Add: "add", tirx.Sub: "sub", tirx.Mul: "mul", tirx.Div: "div",
-    tirx.Max: "max", tirx.Min: "min",
-}  # fmt: skip
-_CALLS = {
-    "tirx.exp": "exp", "tirx.log": "log", "tirx.sqrt": "sqrt", "tirx.rsqrt": "rsqrt",
-    "tirx.tanh": "tanh", "tirx.sigmoid": "sigmoid", "tirx.fabs": "abs", "tirx.sin": "sin",
-    "tirx.cos": "cos", "tirx.erf": "erf",
-}  # fmt: skip
-CALL_OF = {func: name for name, func in _CALLS.items()}
-"""TVM's operator for a unary function."""
-BINARY_OF = {func: node for node, func in _BINARY.items()}
-"""TVM's node for a binary function."""
 
 _GREATER = (tirx.GT, tirx.GE)
 _LESS = (tirx.LT, tirx.LE)
 DTYPES = tuple(ITEMSIZE)
-"""Element types that are supported; arithmetic is in float32."""
-NARROW = {"bfloat16": "float32"}
+"""Element types that are supported; arithmetic is in float32 and int32."""
+NARROW = {"bfloat16": "float32", "int8": "int32"}
 """Element types whose arithmetic is that of a wider one, and which that is."""
 MAX_DEPTH = 150
 """How deep an expression may nest, lets substituted; each level costs a few Python frames."""
@@ -60,7 +50,8 @@ MAX_CHOICES = 64
 MAX_NODES = 20_000
 """How large the expressions of a block may be, lets substituted."""
 
-_MATH = f"supported: + - * /, T.max, T.min, {', '.join(f'T.{func}' for func in CALL_OF)}, T.pow"
+_NAMES = ", ".join(f"T.{name.split('.')[1]}" for name in CALL_OF.values())
+_MATH = f"supported: + - * /, T.max, T.min, {_NAMES}, T.pow"
 
 
 class ExprReader:
@@ -102,7 +93,10 @@ class ExprReader:
 
     def bind(self, var: ir.Var, value: Any) -> None:
         """Let `var` stand for what `value` is, from here on."""
-        if str(var.ty).startswith(("int", "uint")):
+        if str(var.ty) == "bool":
+            self.env[var] = self._truth_value(value)
+            self._size(self.env[var])
+        elif str(var.ty).startswith(("int", "uint")):
             self.env[var] = self.index(value, value)
             self._indices.bind(var, self.env[var])
         else:
@@ -209,8 +203,10 @@ class ExprReader:
             return constant(float(node.value), str(node.ty))
         if isinstance(node, TensorLoad):
             return self._read_cell(node)
-        if func := _BINARY.get(type(node)):
+        if func := BINARY.get(type(node)):
             return self._arithmetic(func, (node.a, node.b), node)
+        if isinstance(node, tirx.BitwiseNot):
+            return self._arithmetic("bitxor", (node.a, IntImm(str(node.ty), -1)), node)
         if isinstance(node, tirx.Let):
             self.bind(node.var, node.value)
             return self.read(node.body)
@@ -254,18 +250,14 @@ class ExprReader:
         """The function in the type that its arithmetic is done in."""
         dtype, place = str(node.ty), self._places.of(node)
         parts = tuple(map(self.read, args))  # a frame less than a comprehension
-        if dtype == "float32":
-            return Apply(func, parts, place)
-        if dtype in NARROW:
-            wide = tuple(
-                Const(part.value) if isinstance(part, Const) else Cast(NARROW[dtype], part, place)
-                for part in parts
-            )
-            return Cast(dtype, Apply(func, wide, place), place)
-        if dtype == "int32" and func in ("mul", "add"):  # a sum of products may be a gemm
-            return Apply(INTEGER + func, parts, place)
-        raise self._fail(node, f"arithmetic in {dtype} is not supported here",
-                         "cast to float32, compute, and cast back")  # fmt: skip
+        wide = tuple(_widened(part, place) for part in parts)
+        if dtype in ("float32", "bfloat16"):
+            result = Apply(func, wide, place)
+        else:
+            result = Apply(INTEGER + func, wide, place)
+        if dtype == "int8":  # modulo 2^8
+            result = wrapped(result, place)
+        return Cast(dtype, result, place) if dtype in NARROW else result
 
     def _wrong_type(self, node: Any) -> KernelError:
         if isinstance(node, ir.Var) and self._indices.is_bound(node):
@@ -281,10 +273,15 @@ class ExprReader:
         source, target = str(node.value.ty), str(node.ty)
         if target not in DTYPES:
             raise self._wrong_type(node)
+        if source == "bool":
+            return self._truth_as(target, node)
         if source == target:
             return self.read(node.value)
         if isinstance(node.value, IntImm | FloatImm):
             return constant(float(node.value), target)
+        if (source, target) == ("int32", "int8"):
+            place = self._places.of(node)
+            return Cast(target, wrapped(self.read(node.value), place), place)
         if (source, target) in CASTS:
             return Cast(target, self.read(node.value), self._places.of(node))
         if source.startswith(("int", "uint")) and not isinstance(node.value, TensorLoad):
@@ -298,12 +295,16 @@ class ExprReader:
             return self._select(node, *node.args)
         if name == "tirx.pow":
             return self._power(node, *node.args)
-        if func := _CALLS.get(name):
+        if func := CALLS.get(name):
             return self._arithmetic(func, (node.args[0],), node)
         raise self._fail(node, f"the function '{name.split('.', 1)[-1]}' is not supported", _MATH)
 
     def _power(self, node: Any, base: Any, exponent: Any) -> Expr:
-        """A power by products: 2 is exact, 3 within one ulp, as good as a pow function."""
+        """By products where they are as good as a pow function: 2 is exact, 3 within one ulp."""
+        if str(node.ty) == "bfloat16":
+            return self._arithmetic("pow", (base, exponent), node)
+        if str(node.ty) != "float32":
+            raise self._fail(node, f"a power of {node.ty} is not supported", _MATH)
         x, power, place = self.read(base), self.read(exponent), self._places.of(node)
         match power:
             case Const(1.0):
@@ -314,25 +315,75 @@ class ExprReader:
                 return Apply("mul", (Apply("mul", (x, x), place), x), place)
             case Const(-1.0):
                 return Apply("div", (Const(1.0), x), place)
-        hint = "supported exponents: the constants -1, 1, 2, 3; for a root write T.sqrt"
-        raise place.error("this power cannot be computed exactly", hint)
+        return Apply("pow", (x, power), place)
 
     def _select(self, node: Any, condition: Any, yes: Any, no: Any) -> Expr:
         known = self.truth(condition)
         if known is not None:
             return self.read(yes if known else no)
-        if not isinstance(condition, _GREATER + _LESS) or str(condition.a.ty) != "float32":
-            return self.guarded(node, condition, self.read(yes), self.read(no))
-        large, small = self.read(condition.a), self.read(condition.b)
-        if isinstance(condition, _LESS):
-            large, small = small, large
-        chosen = choice(large, small, self.read(yes), self.read(no))
-        if chosen is None:
-            raise self._fail(node, "this choice between values cannot be computed exactly",
-                             "write T.max or T.min; they keep NaN, which x > 0 ? x : 0 turns "
-                             "into 0")  # fmt: skip
-        func, args = chosen
-        return Apply(func, args, self._places.of(node))
+        first, second = self.read(yes), self.read(no)
+        if not of_data(condition):
+            return self.guarded(node, condition, first, second)
+        place = self._places.of(node)
+        if isinstance(condition, _GREATER + _LESS) and str(condition.a.ty) == "float32":
+            large, small = self.read(condition.a), self.read(condition.b)
+            if isinstance(condition, _LESS):
+                large, small = small, large
+            if extremum := choice(large, small, first, second):
+                return Apply(*extremum, place)
+        return self._one_of(self._truth_value(condition), first, second, place)
+
+    def _one_of(self, truth: Expr, yes: Expr, no: Expr, place: Place) -> Expr:
+        dtype = dtype_of(yes)
+        result = one_of(truth, _widened(yes, place), _widened(no, place), place)
+        return Cast(dtype, result, place) if dtype in NARROW else result
+
+    def _truth_value(self, node: Any) -> Expr:
+        """A condition as 1 or 0, or what is not 0 where it holds; of float32 or int32."""
+        self._depth += 1
+        self._grow(node, 1, 0)
+        try:
+            return self._truth(node, self._places.of(node))
+        finally:
+            self._depth -= 1
+
+    def _truth(self, node: Any, place: Place) -> Expr:
+        if isinstance(node, ir.Var) and isinstance(known := self.env.get(node), Expr):
+            return known
+        if isinstance(node, bool | IntImm):
+            return Const(float(bool(node)))
+        if isinstance(node, tirx.And | tirx.Or):
+            sides = self._truth_value(node.a), self._truth_value(node.b)
+            return both(*sides, place, either=isinstance(node, tirx.Or))
+        if isinstance(node, tirx.Not):
+            return inverse(self._truth_value(node.a), place)
+        if func := COMPARES.get(type(node)):
+            if str(node.a.ty) not in DTYPES:
+                raise self._wrong_type(node.a)
+            left, right = (_widened(self.read(side), place) for side in (node.a, node.b))
+            return chosen(func, left, right, place)
+        if isinstance(node, ir.Call) and node.op.name == "prim.likely":
+            return self._truth_value(node.args[0])
+        if isinstance(node, ir.Call) and (func := TRUTH_CALLS.get(node.op.name)):
+            return Apply(func, (_widened(self.read(node.args[0]), place),), place)
+        if isinstance(node, tirx.Cast) and str(node.value.ty) in DTYPES:
+            value = _widened(self.read(node.value), place)
+            return inverse(inverse(value, place), place)
+        raise self._fail(node, f"the condition {node} is not supported",
+                         "conditions are comparisons, joined by T.And, T.Or, T.Not")  # fmt: skip
+
+    def _truth_as(self, dtype: str, node: Any) -> Expr:
+        """A bool converted to 1 or 0 of an element type."""
+        if dtype not in DTYPES:
+            raise self._wrong_type(node)
+        place = self._places.of(node)
+        truth = self._truth_value(node.value)
+        if isinstance(truth, Const):
+            return Const(float(truth.value != 0), dtype)
+        if dtype == dtype_of(truth):
+            return truth
+        one, nothing = Const(1.0, dtype), Const(0.0, dtype)
+        return self._one_of(truth, one, nothing, place)
 
     def guarded(self, node: Any, condition: Any, yes: Expr, no: Expr) -> Expr:
         """`yes` where a condition on indices holds, else `no`."""
@@ -349,6 +400,12 @@ class ExprReader:
             inner = self.guarded(node, condition.b, yes, no)
             return self.guarded(node, condition.a, yes, inner)
         kind = type(condition)
+        if of_data(condition):
+            place = self._places.of(node)
+            if Result() in (yes, no):
+                raise place.error("what is stored depends on a condition on data",
+                                  "store a T.Select of the new value and the old one")  # fmt: skip
+            return self._one_of(self._truth_value(condition), yes, no, place)
         if kind not in _COMPARES or not str(condition.a.ty).startswith(("int", "uint")):
             raise self._fail(
                 node, f"the condition {condition} is not supported",
@@ -395,12 +452,26 @@ def guarded(conditions: tuple[Affine, ...], yes: Expr, no: Expr, place: Place) -
 
 def constant(value: float, dtype: str) -> Const:
     """The value of `dtype` that is nearest to `value`."""
+    if dtype.startswith("int"):
+        return Const(value, dtype)
     value = to_f32(value)
     if dtype == "bfloat16" and isfinite(value):
         (bits,) = struct.unpack("<I", struct.pack("<f", value))
         bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000  # to the nearest even
         (value,) = struct.unpack("<f", struct.pack("<I", bits & 0xFFFFFFFF))
     return Const(value, dtype)
+
+
+def _widened(part: Expr, place: Place) -> Expr:
+    """A value in the type that it is computed with in."""
+    dtype = dtype_of(part)
+    if dtype not in NARROW:
+        return part
+    if isinstance(part, Const):
+        return Const(part.value, NARROW[dtype])
+    if dtype == "int8" and isinstance(part, Cast) and dtype_of(part.value) == "int32":
+        return part.value  # only what int8 has is cast to it
+    return Cast(NARROW[dtype], part, place)
 
 
 def choice(large: Expr, small: Expr, yes: Expr, no: Expr) -> tuple[str, tuple[Expr, Expr]] | None:

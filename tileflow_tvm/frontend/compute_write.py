@@ -14,6 +14,7 @@ from tvm.tirx import BufferStore, For, ForKind, IterVar, PrimFunc, SeqStmt
 from tileflow_tvm.frontend.affine import imm, to_expr
 from tileflow_tvm.frontend.compute import (
     INTEGER,
+    SELECT,
     Access,
     Apply,
     Cast,
@@ -25,7 +26,13 @@ from tileflow_tvm.frontend.compute import (
     bounds,
     dtype_of,
 )
-from tileflow_tvm.frontend.compute_expr import BINARY_OF, CALL_OF
+from tileflow_tvm.frontend.compute_functions import (
+    BINARY_OF,
+    CALL_OF,
+    COMPARE_OF,
+    TRUTH_OF,
+    TRUTHS,
+)
 from tileflow_tvm.frontend.location import span_of
 from tileflow_tvm.frontend.tile_ir import Affine, Buffer, Var
 
@@ -171,11 +178,28 @@ class _StageWriter:
         assert isinstance(expr, Apply)
         return self._apply(expr)
 
+    def _condition(self, expr: Expr) -> Any:
+        """Whether `expr` is not 0, as a bool."""
+        if isinstance(expr, Apply) and (func := expr.func.removeprefix(INTEGER)) in TRUTHS:
+            args, span = [self._expr(arg) for arg in expr.args], span_of(expr.place.loc)
+            if func in COMPARE_OF:
+                return COMPARE_OF[func](*args, span)
+            return ir.Call(TRUTH_OF[func], args, span=span, ret_ty="bool")
+        return tirx.NE(self._expr(expr), tirx.const(0, dtype_of(expr)))
+
     def _apply(self, expr: Apply) -> Any:
-        args = [self._expr(arg) for arg in expr.args]
-        if expr.func == "neg":
-            return tirx.Mul(*args, tirx.FloatImm("float32", -1.0))
         span = span_of(expr.place.loc)
-        if node := BINARY_OF.get(expr.func.removeprefix(INTEGER)):
+        if expr.func == SELECT:
+            condition, yes, no = expr.args
+            return tirx.Select(self._condition(condition), self._expr(yes), self._expr(no), span)
+        func = expr.func.removeprefix(INTEGER)
+        if func in TRUTHS:
+            return tirx.Cast(dtype_of(expr), self._condition(expr), span)
+        args = [self._expr(arg) for arg in expr.args]
+        if func == "neg":
+            return tirx.Mul(*args, tirx.const(-1, dtype_of(expr)))
+        if node := BINARY_OF.get(func):
             return node(*args, span)
+        if func == "pow":
+            return ir.Call("tirx.pow", args, span=span, ret_ty="float32")
         return ir.Call(CALL_OF[expr.func], args, span=span, ret_ty="float32")

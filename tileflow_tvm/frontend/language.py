@@ -17,7 +17,7 @@ from typing import Any
 
 from tvm.ir import Op, TensorLoad, _ffi_api, register_op_attr
 from tvm.script.tirx import tile as script_tile
-from tvm.tirx import FloatImm, is_buffer_var
+from tvm.tirx import FloatImm, IntImm, is_buffer_var
 from tvm.tirx.script.builder import ir as builder_ir
 from tvm.tirx.script.builder import tirx as builder_tile
 from tvm.tirx.tile_primitive import TilePrimitiveCall
@@ -157,7 +157,7 @@ def _operand(value: Any) -> Any:
     if isinstance(value, TensorLoad):
         return value.source[tuple(slice(index, index + 1) for index in value.indices)]
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float_imm(float(value))
+        return number_imm(value)
     return value
 
 
@@ -166,6 +166,14 @@ def _keyword(key: str, value: Any) -> Any:
         value = float(value)
         return value if math.isfinite(value) and abs(value) <= F32_MAX else float_imm(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def number_imm(value: float) -> FloatImm | IntImm:
+    """An immediate: float32, or int32 where float32 does not have the number."""
+    whole = int(value) if math.isfinite(value) else 0
+    if value == whole and abs(whole) > 1 << 24 and -(1 << 31) <= whole < 1 << 31:
+        return IntImm("int32", whole)
+    return float_imm(float(value))
 
 
 def float_imm(value: float) -> FloatImm:

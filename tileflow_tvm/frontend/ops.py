@@ -95,10 +95,18 @@ _SPECS = (
     OpSpec(
         "binary", ("dst", "lhs", "rhs"), ("func", "modes"), Engine.EXEC,
         f"dst = func(lhs, rhs) with func one of {_names(BINARY_FUNCS)} (max and min propagate "
-        "NaN). An operand is a block of dst's shape, a vector of n (the same in every row) or of "
-        "m (the same in every column), one element, or a float. modes says which where shapes "
+        "NaN; comparisons give 1 or 0; mod has the sign of rhs, fmod that of lhs). All blocks are "
+        "float32 or all are int32 (modulo 2**32; bitand and the like are of int32). "
+        "An operand is a block of dst's shape, a vector of n (the same in every row) or of "
+        "m (the same in every column), one element, or a number. modes says which where shapes "
         "leave it open.",
         required=("func",),
+    ),
+    OpSpec(
+        "select", ("dst", "cond", "a", "b"), ("modes",), Engine.EXEC,
+        "dst = cond != 0 ? a : b, element by element; NaN is not 0. Operands as in binary, three "
+        "modes; of numbers there may be one. a and b have dst's dtype, cond is float32 or int32. "
+        "dst may be an operand of its shape.",
     ),
     OpSpec(
         "reduce", ("dst", "src"), ("func", "axis", "clear"), Engine.EXEC,

@@ -110,9 +110,15 @@ class OpReader:
                 raise KernelError(f"T.tf.{name} needs {key}=", loc=loc,
                                   hint=f"its keywords are {', '.join(spec.keywords)}")  # fmt: skip
         for arg, operand in zip(spec.args, operands, strict=True):
-            if not isinstance(operand, Region) and not (name == "binary" and arg != "dst"):
+            by_number = name in ("binary", "select") and arg != "dst"
+            if not isinstance(operand, Region) and not by_number:
                 raise KernelError(f"{arg} of T.tf.{name} is a number, not a buffer", loc=loc,
                                   hint="T.tf.fill writes a number into a block")  # fmt: skip
+        modes = fields.get("modes", ())
+        if modes and len(modes) != len(operands) - 1:
+            raise KernelError(f"modes has {len(modes)} entries", loc=loc,
+                              hint="one for each operand behind dst, as in "
+                                   'modes=["full", "row"]')  # fmt: skip
         dst = operands[0] if operands else None
         assert dst is None or isinstance(dst, Region)
         op = Op(name, dst, tuple(operands[1:]), loc=loc, **fields)
@@ -222,9 +228,6 @@ def _axis(value: Any, src: Operand, loc: Loc | None) -> str:
 
 def _modes(value: Any, loc: Loc | None) -> tuple[str, ...]:
     modes = tuple(choice("modes", mode, OPERAND_MODES, loc) for mode in _sequence(value, loc))
-    if len(modes) != 2:
-        raise KernelError(f"modes has {len(modes)} entries", loc=loc,
-                          hint='one for each side, as in modes=["full", "row"]')  # fmt: skip
     return modes
 
 

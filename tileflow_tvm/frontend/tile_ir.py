@@ -245,6 +245,7 @@ class Op:
     gemm      (m,n), (A, B)            clear, transpose_a, transpose_b
     unary     (m,n), (x,)              func, scale, bias
     binary    (m,n), (lhs, rhs)        func, modes; a float operand has mode "imm"
+    select    (m,n), (cond, a, b)      modes
     reduce    (m,) or (n,), (x,)       func, axis ("cols": along columns, m results), clear
     fill      (m,n), ()                value
     transpose (n,m), (x,)

@@ -16,7 +16,7 @@ from tvm.tirx.stmt import ForKind
 
 from tileflow_tvm.frontend.affine import extent_to_expr, imm, to_expr
 from tileflow_tvm.frontend.formula import formula_text
-from tileflow_tvm.frontend.language import register
+from tileflow_tvm.frontend.language import number_imm, register
 from tileflow_tvm.frontend.location import span_of
 from tileflow_tvm.frontend.ops import (
     ADDRESS,
@@ -159,7 +159,7 @@ class _Writer:
 
     def _operand(self, operand: Operand) -> Any:
         if not isinstance(operand, Region):
-            return FloatImm("float32", operand)
+            return number_imm(operand)
         ranges = [
             Range.from_min_extent(to_expr(start, self._vars), imm(size))
             for start, size in zip(operand.start, operand.shape, strict=True)

@@ -149,6 +149,24 @@ def _dtype_facts() -> Iterator[str]:
         rows = ", ".join(f"{{DType::k{camel(a)}, DType::k{camel(b)}}}" for a, b in pairs)
         array = f"std::array<DTypePair, {len(pairs)}> k{name}DTypes"
         yield f"inline constexpr {array} = {{{{{rows}}}}};"
+    yield from _arithmetic()
+
+
+def _arithmetic() -> Iterator[str]:
+    yield "// What is computed with; for each element type, whether it has each of the functions."
+    rows = ", ".join(f"DType::k{camel(dtype)}" for dtype in table.ARITHMETIC)
+    array = f"std::array<DType, {len(table.ARITHMETIC)}> kArithmeticDTypes"
+    yield f"inline constexpr {array} = {{{rows}}};"
+    of = {
+        "Unary": (table.UNARY_FUNCS, table.UNARY_OF),
+        "Binary": (table.BINARY_FUNCS, table.BINARY_OF),
+    }
+    for name, (funcs, by_dtype) in of.items():
+        yield f"inline constexpr bool k{name}FuncOf[{len(table.DTYPES)}][{len(funcs)}] = {{"
+        for dtype in table.DTYPES:
+            row = ", ".join(str(int(func in by_dtype.get(dtype, ()))) for func in funcs)
+            yield f"    {{{row}}},  // {dtype}"
+        yield "};"
 
 
 def _struct(row: Insn) -> Iterator[str]:

@@ -10,9 +10,22 @@ import math
 from collections.abc import Iterator
 
 from tileflow_tvm.isa.program import Instruction, Program, f32_bits, f32_value
-from tileflow_tvm.isa.table import CASTS, DTYPES, GEMM_DTYPES, NO_REGISTER, Kind
+from tileflow_tvm.isa.table import (
+    ARITHMETIC,
+    BINARY_FUNCS,
+    BINARY_OF,
+    CASTS,
+    DTYPES,
+    GEMM_DTYPES,
+    ITEM_BYTES,
+    NO_REGISTER,
+    UNARY_FUNCS,
+    UNARY_OF,
+    Kind,
+)
 
 _HINT = "agen ... dtype= is an operand's element type"
+_IN_SRAM = ("dst", "src", "lhs", "rhs", "cond", "a", "b")
 Wrong = tuple[str, str, str]
 """The operand, what is wrong with it, and a hint."""
 
@@ -68,7 +81,13 @@ class ElementTypes:
                 dst, src = dtypes.get("dst"), dtypes.get("src")
                 if dst and src and dst != src:
                     yield "dst", f"dst is {dst}, but src is {src}", f"exec.cast converts; {_HINT}"
-            case "exec.unary" | "exec.binary" | "exec.reduce":
+            case "exec.unary":
+                yield from _unary(insn, dtypes)
+            case "exec.binary":
+                yield from _arithmetic(insn, dtypes, BINARY_FUNCS, BINARY_OF)
+            case "exec.select":
+                yield from _select(dtypes)
+            case "exec.reduce":
                 for name, dtype in dtypes.items():
                     if dtype != "f32":
                         what = f"{name} is {dtype}, but the instruction takes f32"
@@ -79,7 +98,7 @@ class ElementTypes:
         found = {}
         for field in self._program.isa.by_mnemonic[insn.mnemonic].fields:
             number = insn.operands[field.name]
-            in_sram = field.kind is Kind.AGEN and field.name in ("dst", "src", "lhs", "rhs")
+            in_sram = field.kind is Kind.AGEN and field.name in _IN_SRAM
             if in_sram and number != NO_REGISTER and number in self._of:
                 found[field.name] = self._of[number]
         return found
@@ -110,6 +129,46 @@ def _gemm(dtypes: dict[str, str]) -> Iterator[Wrong]:
         what = f"no product of {lhs} is summed in {dst}"
         pairs = _listing(tuple(GEMM_DTYPES.items()))
         yield "dst", what, f"operands and dst are {pairs}; exec.cast the others; {_HINT}"
+
+
+def _alike(dtypes: dict[str, str], names: tuple[str, ...]) -> Iterator[Wrong]:
+    dst = dtypes.get("dst")
+    for name in names:
+        if dst and name in dtypes and dtypes[name] != dst:
+            what = f"dst is {dst}, but {name} is {dtypes[name]}"
+            yield name, what, f"the operands are alike; exec.cast converts; {_HINT}"
+
+
+def _arithmetic(
+    insn: Instruction, dtypes: dict[str, str], funcs: tuple[str, ...],
+    of: dict[str, tuple[str, ...]],
+) -> Iterator[Wrong]:  # fmt: skip
+    yield from _alike(dtypes, ("src", "lhs", "rhs"))
+    func = funcs[insn.operands["func"]]
+    for name, dtype in dtypes.items():
+        if func not in of.get(dtype, ()):
+            has = ", ".join(known for known, functions in of.items() if func in functions)
+            what = f"{name} is {dtype}, but {func} is of {has}"
+            yield name, what, f"exec.cast it before; {_HINT}"
+
+
+def _unary(insn: Instruction, dtypes: dict[str, str]) -> Iterator[Wrong]:
+    yield from _arithmetic(insn, dtypes, UNARY_FUNCS, UNARY_OF)
+    neutral = {"scale": f32_bits(1.0), "bias": f32_bits(-0.0)}
+    for name, bits in neutral.items():
+        if insn.operands[name] != bits and "i32" in dtypes.values():
+            what = f"{name} is of f32, but the operands are i32"
+            yield name, what, f"leave {name} out; {_HINT}"
+
+
+def _select(dtypes: dict[str, str]) -> Iterator[Wrong]:
+    yield from _alike(dtypes, ("a", "b"))
+    for name, dtype in dtypes.items():
+        if name == "cond" and dtype not in ARITHMETIC:
+            yield name, f"cond is {dtype}", f"a condition is {' or '.join(ARITHMETIC)}; {_HINT}"
+        elif ITEM_BYTES[dtype] != 4:
+            what = f"{name} is {dtype}, but elements of 4 bytes are chosen"
+            yield name, what, f"exec.cast it before; {_HINT}"
 
 
 def _cast(dtypes: dict[str, str]) -> Iterator[Wrong]:

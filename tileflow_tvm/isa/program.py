@@ -40,6 +40,14 @@ class Instruction:
     loc: Loc | None = None
 
 
+class Bits(int):
+    """The bits of a field that holds a float32, where they mean something else: an i32."""
+
+    @staticmethod
+    def of_i32(value: int) -> Bits:
+        return Bits(value & 0xFFFFFFFF)
+
+
 def insn(
     mnemonic: str, /, *, loc: Loc | None = None, isa: Isa = TILEFLOW, **operands: int | float | str
 ) -> Instruction:
@@ -69,6 +77,8 @@ def _raw(spec: Field, value: int | float | str) -> int:
             raise ValueError(f"{spec.name} is one of {', '.join(spec.choices)}, not {value!r}")
         return spec.choices.index(str(value))
     if spec.kind is Kind.F32:
+        if isinstance(value, Bits):
+            return int(value)
         if not isinstance(value, float):
             raise ValueError(f"{spec.name} takes a float, not {value!r}")
         return f32_bits(value)

@@ -52,8 +52,12 @@ The dtype of an operand is that of its address generator. Of a `load` or `store`
 and the tensor's is that of its argument or constant: a transfer converts nothing. `exec.gemm` takes
 two operands of one dtype and sums in another: {gemm}. `exec.cast` converts
 {casts}.
-`exec.fill` and `exec.transpose` take every type, the other exec instructions f32. A fill value is
-given as float32 and has to be a value of the element type.
+`exec.fill` and `exec.transpose` take every type. `exec.unary` and `exec.binary` compute in f32 or
+in i32, their operands being alike; `exec.select` chooses between f32 or between i32 by a condition
+of either. `exec.reduce` takes f32. A fill value is given as float32 and has to be a value of the
+element type; an immediate of i32 is the same 32 bits (in text, its bits in hex).
+
+Functions of i32 are {unary_i32} and {binary_i32}.
 
 ## Order
 
@@ -84,6 +88,14 @@ The bits of a result do not depend on the host's vectors or threads (payloads of
 * `exec.reduce` along `cols`: in each tile of a row, lane l of 16 takes columns l, l + 16, and so
   on; the lanes are folded 8, 4, 2, 1 (lane l with lane l + 8, and so on); the tiles follow in
   ascending order onto the result. Along `rows`: row after row. The sum of nothing is +0.
+* Comparisons and `isnan`, `isinf`, `isfinite` give 1 or 0. With NaN a comparison is 0, but `ne` is
+  1; as a condition NaN is true, a zero of either sign is not. `round` is to the nearest even. `mod`
+  has the sign of rhs and `fmod` that of lhs, both exact as in NumPy; `floordiv` is the floor of the
+  rounded quotient.
+* Of i32, `add`, `sub`, `mul`, `neg` and `abs` are modulo 2^32. `div` cuts the quotient off,
+  `floordiv` rounds it down; `fmod` and `mod` are what is left. Quotients and remainders by 0 are 0,
+  and -2^31 / -1 is -2^31. Shifts are by an unsigned number of bits: by more than 31, `shl` gives 0
+  and `shr`, which keeps the sign, 0 or -1.
 * `relu`, `max` and `min` propagate NaN. `gelu` is x/2 · (1 + erf(x/√2)), `silu` x / (1 + exp(-x)).
   Transcendental functions are within 2 ulp of the exact value, `gelu` within 4, also where they
   are tiny.
@@ -120,12 +132,17 @@ def isa_page(isa: Isa) -> str:
         source=table.SCALAR_SOURCE,
         dtypes="\n".join(f"| `{d.name}` | {d.nbytes} | {d.numpy} |" for d in table.DTYPE_FACTS),
         gemm=_pairs(table.GEMM_DTYPES.items()), casts=_pairs(table.CASTS),
+        unary_i32=_listing(table.UNARY_OF["i32"]), binary_i32=_listing(table.BINARY_OF["i32"]),
     )  # fmt: skip
     return page + "\n".join([*_choices(isa), "", *_engines(isa)]) + "\n"
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
     return ", ".join(f"`{old}` to `{new}`" for old, new in pairs)
+
+
+def _listing(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _bits(lo: int, width: int) -> str:

@@ -157,11 +157,33 @@ OPCODE_BITS = 8
 UNARY_FUNCS = (
     "identity", "relu", "exp", "log", "sqrt", "rsqrt", "reciprocal",
     "tanh", "sigmoid", "abs", "neg", "sin", "cos", "erf", "gelu", "silu",
+    "floor", "ceil", "round", "trunc", "sign", "isnan", "isinf", "isfinite",
+    "log2", "log10", "log1p", "expm1", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh",
+    "acosh", "atanh",
 )  # fmt: skip
-"""f of `exec.unary`. relu propagates NaN; rsqrt is 1/sqrt(x), two roundings."""
+"""f of `exec.unary`. relu propagates NaN; rsqrt is 1/sqrt(x), two roundings; round is to the
+nearest even; sign of either zero is +0; isnan and its like give 1 or 0."""
 
-BINARY_FUNCS = ("add", "sub", "mul", "div", "max", "min")
-"""f of `exec.binary`. max and min propagate NaN, as NumPy's maximum and minimum."""
+BINARY_FUNCS = (
+    "add", "sub", "mul", "div", "max", "min", "lt", "le", "gt", "ge", "eq", "ne",
+    "mod", "fmod", "floordiv", "bitand", "bitor", "bitxor", "shl", "shr", "pow",
+)  # fmt: skip
+"""f of `exec.binary`. max and min propagate NaN, as NumPy's maximum and minimum. Comparisons give
+1 or 0. mod has the sign of rhs, fmod that of lhs, both exact; floordiv is floor(lhs / rhs)."""
+
+ARITHMETIC = ("f32", "i32")
+"""Element types that `exec.unary` and `exec.binary` compute with, and that are conditions."""
+
+_OF_BITS = ("bitand", "bitor", "bitxor", "shl", "shr")
+UNARY_OF = {"f32": UNARY_FUNCS, "i32": ("identity", "abs", "neg")}
+"""The functions of `exec.unary` that a type has."""
+BINARY_OF = {
+    "f32": tuple(func for func in BINARY_FUNCS if func not in _OF_BITS),
+    "i32": tuple(func for func in BINARY_FUNCS if func != "pow"),
+}
+"""The same of `exec.binary`. Of i32, sums, differences, products, -x and |x| are modulo 2^32, div
+cuts off, and what is divided by 0 is 0; shifts are by an unsigned number of bits, shr keeps the
+sign."""
 
 REDUCE_FUNCS = ("sum", "max", "min", "prod")
 """f of `exec.reduce`."""
@@ -327,6 +349,21 @@ def _binary() -> Insn:
     ], "dst[i,j] = f(lhs, rhs), each operand indexed as its mode says")  # fmt: skip
 
 
+def _select() -> Insn:
+    layout = _Layout(OPERANDS_LO)
+    modes = {"kind": Kind.ENUM, "choices": OPERAND_MODES}
+    sides = {"cond": "condition", "a": "what is taken", "b": "what is taken else"}
+    return _engine_insn("exec.select", 0x27, Engine.EXEC, [
+        *_agens(layout, dst="m x n"),
+        *(layout(name, 6, Kind.AGEN, f"{does}; none where {name[0]}mode is imm",
+                 default=NO_REGISTER) for name, does in sides.items()),
+        *_extents(layout, m="rows", n="columns"),
+        *(layout(f"{name[0]}mode", 3, does=f"how {name} meets dst", default=0,
+                 **modes) for name in sides),  # type: ignore[arg-type]
+        layout("imm", 32, Kind.F32, "the immediate", default=0),
+    ], "dst[i,j] = cond != 0 ? a : b, each operand indexed as its mode says")  # fmt: skip
+
+
 def _reduce() -> Insn:
     layout = _Layout(OPERANDS_LO)
     return _engine_insn("exec.reduce", 0x23, Engine.EXEC, [
@@ -421,7 +458,7 @@ TILEFLOW = Isa(
         _dma("load", 0x10, Engine.LOAD, "dst",
              "sram[dst] = box(tensor, access, coords), fill outside the tensor"),
         _nop(Engine.LOAD, 0x1F),
-        _gemm(), _unary(), _binary(), _reduce(), _fill(), _transpose(), _cast(),
+        _gemm(), _unary(), _binary(), _reduce(), _fill(), _transpose(), _cast(), _select(),
         _nop(Engine.EXEC, 0x2F),
         _dma("store", 0x30, Engine.STORE, "src",
              "box(tensor, access, coords) = sram[src]; what lies outside the tensor is skipped"),

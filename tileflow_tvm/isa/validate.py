@@ -418,8 +418,9 @@ def _combination(program: Program, insn: Instruction) -> Iterator[tuple[str, str
         yield "by", "the trips are given by both count and by", "give one of the two"
     if insn.mnemonic == "scalar" and values["imm"] and values["rhs"] != NO_REGISTER:
         yield "imm", "the right operand is given by both rhs and imm", "give one of the two"
-    if insn.mnemonic == "exec.binary":
-        for side in ("lhs", "rhs"):
+    sides = {"exec.binary": ("lhs", "rhs"), "exec.select": ("cond", "a", "b")}
+    if insn.mnemonic in sides:
+        for side in sides[insn.mnemonic]:
             immediate = values[f"{side[0]}mode"] == OPERAND_MODES.index("imm")
             if immediate and values[side] != NO_REGISTER:
                 hint = f"{side}=none, or another {side[0]}mode"

@@ -45,9 +45,12 @@ def axes_of(op: Op, per_row: frozenset[Buffer] = frozenset()) -> Axes:
     """
     if op.name in ("load", "store"):
         return _transfer(op)
-    if op.name == "binary" and not op.modes:
+    if op.name in ("binary", "select") and not op.modes:
         op = replace(op, modes=tuple(_mode(op, src, per_row) for src in op.srcs))
     return _RULES[op.name](op)
+
+
+_BY_ELEMENT = ("unary", "binary", "select", "copy", "cast")
 
 
 def per_row_vectors(program: Program) -> frozenset[Buffer]:
@@ -61,7 +64,7 @@ def per_row_vectors(program: Program) -> frozenset[Buffer]:
                 continue
             sources = {src.buffer for src in op.srcs if isinstance(src, Region)}
             reduced = op.name == "reduce" and op.axis == "cols"
-            if reduced or (op.name in ("unary", "binary", "copy", "cast") and sources & found):
+            if reduced or (op.name in _BY_ELEMENT and sources & found):
                 found.add(op.dst.buffer)
     return frozenset(found)
 
@@ -257,9 +260,12 @@ def _unary(op: Op) -> Axes:
 
 def _binary(op: Op) -> Axes:
     dst = _dst(op)
-    if op.modes == ("imm", "imm"):
-        raise KernelError(f"binary {op.func} of two numbers", loc=op.loc,
+    if set(op.modes) == {"imm"}:
+        raise KernelError(f"{f'{op.name} {op.func}'.strip()} of numbers alone", loc=op.loc,
                           hint="compute it in the script and use T.tf.fill")  # fmt: skip
+    if len({repr(src) for src in op.srcs if not isinstance(src, Region)}) > 1:
+        raise KernelError(f"{op.name}: more than one number", loc=op.loc,
+                          hint="T.tf.fill a block of one element with one of them")  # fmt: skip
     labels = tuple(_labels_as(op, src, mode) for src, mode in zip(op.srcs, op.modes, strict=True))
     rows, cols = _matrix(dst)
     return Axes(op, _labels(dst, "m", "n"), labels, {"m": rows, "n": cols})
@@ -294,7 +300,7 @@ def _labels_as(op: Op, src: Operand, mode: str) -> Labels:
     """The labels of `src` in `mode`; KernelError where its shape is another."""
     if not isinstance(src, Region) or mode == "imm":
         if isinstance(src, Region) or mode != "imm":
-            raise KernelError(f"binary: {describe(src)} has mode {mode!r}", loc=op.loc,
+            raise KernelError(f"{op.name}: {describe(src)} has mode {mode!r}", loc=op.loc,
                               hint='numbers, and only they, have mode "imm"')  # fmt: skip
         return ()
     rows, cols = _matrix(_dst(op))
@@ -351,6 +357,7 @@ _RULES = {
     "gemm": _gemm,
     "unary": _unary,
     "binary": _binary,
+    "select": _binary,
     "reduce": _reduce,
     "fill": _fill,
     "transpose": _transpose,

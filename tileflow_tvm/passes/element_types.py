@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tileflow_tvm.errors import KernelError
-from tileflow_tvm.frontend.tile_ir import Op, Region
+from tileflow_tvm.frontend.tile_ir import ITEMSIZE, Op, Region
 from tileflow_tvm.isa.element_types import holds
 from tileflow_tvm.isa.machine import Machine
-from tileflow_tvm.isa.table import CASTS, DTYPE_FACTS, GEMM_DTYPES
+from tileflow_tvm.isa.table import (
+    ARITHMETIC,
+    BINARY_OF,
+    CASTS,
+    DTYPE_FACTS,
+    GEMM_DTYPES,
+    UNARY_OF,
+)
 from tileflow_tvm.passes.validity import allocated
 
 ISA_NAME = {dtype.numpy: dtype.name for dtype in DTYPE_FACTS}
@@ -31,7 +40,13 @@ def check_element_types(op: Op, machine: Machine) -> None:
             _check_gemm(op)
         case "cast":
             _check_cast(op)
-        case "unary" | "binary" | "reduce":
+        case "unary":
+            _check_arithmetic(op, UNARY_OF)
+        case "binary":
+            _check_arithmetic(op, BINARY_OF)
+        case "select":
+            _check_select(op)
+        case "reduce":
             _check_float32(op)
     if op.name in ("load", "fill"):
         assert op.dst is not None
@@ -75,6 +90,49 @@ def _check_cast(op: Op) -> None:
     listing = ", ".join(f"{old} to {new}" for old, new in _CASTS)
     raise _error(op, f"{_of(src)} is not cast to {_of(dst)}",
                  f"casts go {listing}; two of them may follow one another")  # fmt: skip
+
+
+def _check_arithmetic(op: Op, of: dict[str, tuple[str, ...]]) -> None:
+    dst, *others = op.regions
+    dtype = dst.buffer.dtype
+    if ISA_NAME[dtype] not in of:
+        _check_float32(op)
+    _check_dtypes(op, dst, others)
+    if op.func not in of[ISA_NAME[dtype]]:
+        has = ", ".join(_TVM_NAME[name] for name, funcs in of.items() if op.func in funcs)
+        raise _error(op, f"{op.func} of {_of(dst)} does not exist",
+                     f"it is of {has}; T.tf.cast the operands first")  # fmt: skip
+    if dtype == "int32":
+        if (op.scale, op.bias) != (1.0, 0.0):
+            raise _error(op, f"scale and bias of {_of(dst)}", "they are of float32; leave them out")
+        _check_numbers(op, dst)
+
+
+def _check_select(op: Op) -> None:
+    assert op.dst is not None
+    cond, *others = op.srcs
+    dst = op.dst
+    if ITEMSIZE[dst.buffer.dtype] != 4:
+        raise _error(op, f"{_of(dst)} has no elements of 4 bytes", "T.tf.cast the operands first")
+    if isinstance(cond, Region) and ISA_NAME[cond.buffer.dtype] not in ARITHMETIC:
+        raise _error(op, f"{_of(cond)} is no condition",
+                     "conditions are float32 or int32; T.tf.cast it first")  # fmt: skip
+    _check_dtypes(op, dst, [src for src in others if isinstance(src, Region)])
+    _check_numbers(op, dst)
+
+
+def _check_dtypes(op: Op, dst: Region, others: Sequence[Region]) -> None:
+    for region in others:
+        if region.buffer.dtype != dst.buffer.dtype:
+            raise _error(op, f"{_of(region)} meets {_of(dst)}",
+                         "operands are alike: T.tf.cast one of them first")  # fmt: skip
+
+
+def _check_numbers(op: Op, dst: Region) -> None:
+    for src in op.srcs:
+        if not isinstance(src, Region) and not holds(src, ISA_NAME[dst.buffer.dtype]):
+            raise _error(op, f"{src!r} is no value of {_of(dst)}",
+                         f"take a number that {dst.buffer.dtype} has")  # fmt: skip
 
 
 def _check_float32(op: Op) -> None:

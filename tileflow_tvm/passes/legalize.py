@@ -17,6 +17,7 @@ from tvm.tirx import PrimFunc
 from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.compute import (
     INTEGER,
+    SELECT,
     Access,
     Apply,
     Axis,
@@ -98,9 +99,15 @@ def _is_idle(stage: Stage) -> bool:
 
 
 def is_matrix_function(function: ComputeFunction) -> bool:
-    """Whether all tensors are float32 vectors and matrices, read and written whole and in order."""
+    """Whether all tensors are float32 vectors and matrices, read and written whole and in order,
+    and nothing is computed in another type or chosen."""
+    exprs = [expr for stage in function.stages for expr in (stage.value, stage.init) if expr]
     return all(
         buffer.dtype == "float32" for buffer in (*function.params, *function.temps)
+    ) and not any(
+        isinstance(node, Cast) or (isinstance(node, Apply)
+                                   and node.func.startswith((SELECT, INTEGER)))
+        for expr in exprs for node in walk_expr(expr)
     ) and all(
         len(access.buffer.shape) <= MATRIX_RANK and not access.flat and access.fill is None
         and _not_whole(access, stage.extents) is None
@@ -156,7 +163,6 @@ def _check_stage(stage: Stage) -> None:
 def _check_types(stage: Stage) -> None:
     """Integers are summed in matrix products alone."""
     value, dtype = stage.value, dtype_of(stage.value)
-    allowed: set[int] = set()
     if stage.combine and dtype != "float32":
         product = isinstance(value, Apply) and value.func == f"{INTEGER}mul" and all(
             isinstance(arg, Cast) and dtype_of(arg.value) == "int8" for arg in value.args
@@ -167,11 +173,6 @@ def _check_types(stage: Stage) -> None:
                 f"block '{stage.name}' accumulates {dtype}",
                 "sums are of float32, or from 0 of products of int8 that are cast to int32",
             )
-        allowed.add(id(value))
-    for node in walk_expr(value):
-        if isinstance(node, Apply) and node.func.startswith(INTEGER) and id(node) not in allowed:
-            raise node.place.error("arithmetic in int32 is not supported here",
-                                   "cast to float32, compute, and cast back")  # fmt: skip
 
 
 def _check_bounds(stage: Stage, access: Access, extents: dict[Var, int]) -> None:

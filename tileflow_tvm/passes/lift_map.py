@@ -7,11 +7,11 @@ depends on rows alone is computed once a row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import copysign, inf, isnan, nan
 
 from tileflow_tvm.errors import Loc
-from tileflow_tvm.frontend.compute import Access, Apply, Const, Expr, Place, Stage, to_f32
+from tileflow_tvm.frontend.compute import Access, Apply, Const, Expr, Place, Stage
 from tileflow_tvm.frontend.tile_ir import Buffer, Op, Var
+from tileflow_tvm.passes.constants import folded
 from tileflow_tvm.passes.lift_graph import Graph, Value
 
 Form = tuple[Var | None, ...]
@@ -172,21 +172,3 @@ class MapLifter:
     def _will_be_overwritten(self, value: Value) -> bool:
         """Whether `value` is what a parameter holds before the function writes to it."""
         return value.param is not None and value.param in self._written
-
-
-def folded(func: str, lhs: float, rhs: float) -> float:
-    """The function of two float32 constants, rounded to float32 once."""
-    if isnan(lhs) or isnan(rhs):
-        return nan
-    if func in ("max", "min"):
-        return max(lhs, rhs) if func == "max" else min(lhs, rhs)
-    if func == "div" and rhs == 0.0:
-        return nan if lhs == 0.0 else copysign(inf, lhs) * copysign(1.0, rhs)
-    exact = {
-        "add": lambda: lhs + rhs, "sub": lambda: lhs - rhs,
-        "mul": lambda: lhs * rhs, "div": lambda: lhs / rhs,
-    }[func]()  # fmt: skip
-    try:
-        return to_f32(exact)
-    except OverflowError:
-        return copysign(inf, exact)

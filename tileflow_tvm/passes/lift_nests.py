@@ -66,14 +66,12 @@ def _of_one(stage: Stage) -> Expr:
     """What a sum of one term is."""
     value, begin = stage.value, stage.target if stage.continues else stage.init
     assert begin is not None
-    if isinstance(value, Apply) and value.func.startswith(INTEGER):  # of int8: exact in float32
-        args = tuple(Cast("float32", arg.value) for arg in value.args if isinstance(arg, Cast))
-        return Cast("int32", Apply("mul", args, value.place))
     if isinstance(begin, Const) and begin.value == IDENTITY[stage.combine]:
         return value
     if dtype_of(begin) != dtype_of(value):
         begin = Cast(dtype_of(value), begin)
-    return Apply(COMBINE[stage.combine], (begin, value), stage.place)
+    of = INTEGER if dtype_of(value) == "int32" else ""
+    return Apply(of + COMBINE[stage.combine], (begin, value), stage.place)
 
 
 def _begun(stages: Iterator[Stage]) -> Iterator[Stage]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from tileflow_tvm.frontend.compute import (
     IDENTITY,
+    INTEGER,
+    SELECT,
     Access,
     Apply,
     Cast,
@@ -21,6 +23,7 @@ from tileflow_tvm.frontend.compute import (
     parts,
     walk_expr,
 )
+from tileflow_tvm.frontend.compute_expr import constant
 from tileflow_tvm.frontend.tile_ir import (
     Affine,
     Alloc,
@@ -34,11 +37,13 @@ from tileflow_tvm.frontend.tile_ir import (
     Stmt,
     Var,
 )
-from tileflow_tvm.passes.lift_map import folded
+from tileflow_tvm.passes.constants import folded
 from tileflow_tvm.passes.lift_nests import COMBINE
 from tileflow_tvm.passes.nest_layout import Layout, Roles, Side
 from tileflow_tvm.passes.nest_transfer import Box, Views, box_of
 
+_MOST_IN_F32 = 1 << 24
+"""Up to here float32, in which a fill is written, has every integer."""
 Kind = tuple[bool, bool]
 """Whether a block varies along the rows, and along the columns."""
 
@@ -231,7 +236,8 @@ class _NestWriter:
         if dtype_of(init) != self.summed_in:
             init = Cast(self.summed_in, init)
         begin = self._eval(init, self.end)
-        return self._apply(COMBINE[stage.combine], (begin, result), self.end)
+        of = INTEGER if self.summed_in == "int32" else ""
+        return self._apply(of + COMBINE[stage.combine], (begin, result), self.end)
 
     def _spatial(self, side: Side) -> Side:
         return Side() if side.reduced else side
@@ -271,13 +277,15 @@ class _NestWriter:
             return self._cast(expr, context)
         assert isinstance(expr, Apply), "legalize leaves no conditions"
         blocks = tuple(self._eval(arg, context) for arg in expr.args)
-        return self._apply(expr.func, blocks, context)
+        dtype = dtype_of(expr) if expr.func == SELECT else "float32"
+        return self._apply(expr.func, blocks, context, dtype)
 
     def _cast(self, expr: Cast, context: _Context) -> Block:
         return self._converted(self._eval(expr.value, context), expr.dtype, context)
 
     def _converted(self, block: Block, dtype: str, context: _Context) -> Block:
-        assert isinstance(block.operand, Region), "the reader folds casts of constants"
+        if not isinstance(block.operand, Region):
+            return Block(constant(block.operand, dtype).value)
         if block.operand.buffer.dtype == dtype:
             return block
         dst = self._alloc(block.kind, context, dtype)
@@ -298,25 +306,57 @@ class _NestWriter:
                                loc=self.loc))  # fmt: skip
         return Block(dst, left, owned=True)
 
-    def _apply(self, func: str, blocks: tuple[Block, ...], context: _Context) -> Block:
+    def _apply(
+        self, func: str, blocks: tuple[Block, ...], context: _Context, dtype: str = "float32"
+    ) -> Block:
+        """The function of blocks and numbers; `dtype` is that of what a select chooses."""
+        if func == SELECT:
+            return self._select(blocks, dtype, context)
         if len(blocks) == 2 and not any(isinstance(b.operand, Region) for b in blocks):
             lhs, rhs = (block.operand for block in blocks)
             assert isinstance(lhs, float)
             assert isinstance(rhs, float)
             return Block(folded(func, lhs, rhs))
+        func, of = func.removeprefix(INTEGER), "int32" if func.startswith(INTEGER) else "float32"
         if len(blocks) == 1 and not isinstance(blocks[0].operand, Region):
-            blocks = (self._spread(blocks[0], (False, False), context),)
-        kind = tuple(any(block.kind[side] for block in blocks) for side in (0, 1))
-        kind = (kind[0], kind[1])
-        dst = next((b.operand for b in blocks if b.owned and b.kind == kind), None)
-        if isinstance(dst, Region):  # whoever needs what it held loads it again
-            self.loaded = {key: block for key, block in self.loaded.items() if block is not dst}
-        else:
-            dst = self._alloc(kind, context)
+            blocks = (self._spread(blocks[0], (False, False), context, of),)
+        dst, kind = self._result(blocks, of, context)
         if len(blocks) == 1:
             context.body.append(Op("unary", dst, (blocks[0].operand,), func=func, loc=self.loc))
         else:
             context.body.append(self._binary(func, dst, blocks, kind))
+        return Block(dst, kind, owned=True)
+
+    def _result(
+        self, blocks: tuple[Block, ...], dtype: str, context: _Context
+    ) -> tuple[Region, Kind]:
+        """Where a function of `blocks` goes: into one of them that nobody else needs, if it is of
+        the same type and varies alike, else into a block of its own."""
+        varies = tuple(any(block.kind[side] for block in blocks) for side in (0, 1))
+        kind = (varies[0], varies[1])
+        for block in blocks:
+            dst = block.operand
+            if (
+                isinstance(dst, Region)
+                and (block.owned, block.kind) == (True, kind)
+                and (dst.buffer.dtype == dtype)
+            ):  # whoever needs what it held loads it again
+                self.loaded = {key: seen for key, seen in self.loaded.items() if seen is not dst}
+                return dst, kind
+        return self._alloc(kind, context, dtype), kind
+
+    def _select(self, blocks: tuple[Block, ...], dtype: str, context: _Context) -> Block:
+        cond, yes, no = blocks
+        if not isinstance(cond.operand, Region):
+            return yes if cond.operand else no
+        numbers = [block.operand for block in (yes, no) if not isinstance(block.operand, Region)]
+        if len(numbers) == 2:  # an instruction has one immediate
+            yes = self._spread(yes, (False, False), context, dtype)
+        blocks = (cond, yes, no)
+        dst, kind = self._result(blocks, dtype, context)
+        modes = tuple(_mode(block, kind) for block in blocks)
+        srcs = tuple(block.operand for block in blocks)
+        context.body.append(Op("select", dst, srcs, modes=modes, loc=self.loc))
         return Block(dst, kind, owned=True)
 
     def _binary(self, func: str, dst: Region, blocks: tuple[Block, ...], kind: Kind) -> Op:
@@ -325,13 +365,16 @@ class _NestWriter:
         return Op("binary", dst, srcs, func=func, modes=modes, loc=self.loc)
 
     def _spread(self, block: Block, kind: Kind, context: _Context, dtype: str = "float32") -> Block:
-        """`block` as one that varies along the sides of `kind`."""
-        if isinstance(block.operand, Region) and block.kind == kind:
-            return block
+        """`block` as one that varies along the sides of `kind`; a number is of `dtype`."""
+        if isinstance(block.operand, Region):
+            if block.kind == kind:
+                return block
+            dtype = block.operand.buffer.dtype
         dst = self._alloc(kind, context, dtype)
         value = block.operand if isinstance(block.operand, float) else -0.0
-        context.body.append(Op("fill", dst, value=value, loc=self.loc))
-        if isinstance(block.operand, Region):
+        exact = not dtype.startswith("int") or abs(value) <= _MOST_IN_F32
+        context.body.append(Op("fill", dst, value=value if exact else 0.0, loc=self.loc))
+        if isinstance(block.operand, Region) or not exact:
             context.body.append(self._binary("add", dst, (Block(dst, kind), block), kind))
         return Block(dst, kind, owned=True)
 

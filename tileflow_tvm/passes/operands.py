@@ -110,12 +110,23 @@ class OperandForms:
         return {"src": source, "func": op.func, "scale": op.scale, "bias": op.bias}
 
     def _binary(self, op: Op, levels: Levels) -> dict[str, float | str | Key]:
-        fields: dict[str, float | str | Key] = {"func": op.func}
-        sides = zip(("lhs", "rhs"), ("lmode", "rmode"), op.srcs, op.modes, strict=True)
-        for side, mode_name, src, mode in sides:
-            fields[mode_name] = mode
+        return {"func": op.func, **self._sides(op, ("lhs", "rhs"), levels)}
+
+    def _select(self, op: Op, levels: Levels) -> dict[str, float | str | Key]:
+        return self._sides(op, ("cond", "a", "b"), levels)
+
+    def _sides(
+        self, op: Op, sides: tuple[str, ...], levels: Levels
+    ) -> dict[str, float | str | Key]:
+        """The operands, each a generator or the immediate, and their modes."""
+        assert op.dst is not None
+        fields: dict[str, float | str | Key] = {}
+        for side, src, mode in zip(sides, op.srcs, op.modes, strict=True):
+            fields[f"{side[0]}mode"] = mode
             if isinstance(src, Region):
                 fields[side] = self._sram(src, levels)
+            elif op.dst.buffer.dtype == "int32":
+                fields["imm"] = isa.Bits.of_i32(int(src))
             else:
                 fields["imm"] = float(src)
         return fields
