@@ -37,6 +37,9 @@ class Axes:
     sizes: dict[str, int]
 
 
+_BY_ELEMENT = ("unary", "binary", "copy", "cast", "affine_select")
+
+
 def axes_of(op: Op, per_row: frozenset[Buffer] = frozenset()) -> Axes:
     """The axes of `op`; KernelError where shapes disagree.
 
@@ -61,7 +64,7 @@ def per_row_vectors(program: Program) -> frozenset[Buffer]:
                 continue
             sources = {src.buffer for src in op.srcs if isinstance(src, Region)}
             reduced = op.name == "reduce" and op.axis == "cols"
-            if reduced or (op.name in ("unary", "binary", "copy", "cast") and sources & found):
+            if reduced or (op.name in _BY_ELEMENT and sources & found):
                 found.add(op.dst.buffer)
     return frozenset(found)
 
@@ -353,6 +356,8 @@ _RULES = {
     "binary": _binary,
     "reduce": _reduce,
     "fill": _fill,
+    "iota": _fill,
+    "affine_select": _unary,
     "transpose": _transpose,
     "cast": _unary,
 }

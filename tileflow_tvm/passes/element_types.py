@@ -6,7 +6,7 @@ from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.tile_ir import Op, Region
 from tileflow_tvm.isa.element_types import holds
 from tileflow_tvm.isa.machine import Machine
-from tileflow_tvm.isa.table import CASTS, DTYPE_FACTS, GEMM_DTYPES
+from tileflow_tvm.isa.table import CASTS, DTYPE_FACTS, GEMM_DTYPES, INDEXED_DTYPES, TILEFLOW
 from tileflow_tvm.passes.validity import allocated
 
 ISA_NAME = {dtype.numpy: dtype.name for dtype in DTYPE_FACTS}
@@ -31,9 +31,11 @@ def check_element_types(op: Op, machine: Machine) -> None:
             _check_gemm(op)
         case "cast":
             _check_cast(op)
+        case "affine_select" | "iota":
+            _check_indexed(op)
         case "unary" | "binary" | "reduce":
             _check_float32(op)
-    if op.name in ("load", "fill"):
+    if op.name in ("load", "fill", "affine_select"):
         assert op.dst is not None
         dtype = op.dst.buffer.dtype
         if not holds(op.value, ISA_NAME[dtype]):
@@ -75,6 +77,22 @@ def _check_cast(op: Op) -> None:
     listing = ", ".join(f"{old} to {new}" for old, new in _CASTS)
     raise _error(op, f"{_of(src)} is not cast to {_of(dst)}",
                  f"casts go {listing}; two of them may follow one another")  # fmt: skip
+
+
+def _check_indexed(op: Op) -> None:
+    for region in op.regions:
+        if ISA_NAME[region.buffer.dtype] not in INDEXED_DTYPES:
+            taken = " or ".join(_TVM_NAME[name] for name in INDEXED_DTYPES)
+            raise _error(op, f"{_of(region)} is not {taken}",
+                         "T.tf.cast it first, and the result back")  # fmt: skip
+    if op.srcs:
+        _check_alike(op)
+    row = TILEFLOW.by_mnemonic[f"exec.{op.name}"]
+    for field, place, step in zip(("rstep", "cstep"), ("row", "col"), op.steps, strict=True):
+        low, high = row.by_name[field].bounds
+        if not low <= step <= high:
+            raise _error(op, f"T.tf.{place}() is taken {step} times",
+                         f"the machine's steps are {low}..{high}")  # fmt: skip
 
 
 def _check_float32(op: Op) -> None:

@@ -181,7 +181,9 @@ class _Walker:
         for index, src in enumerate(op.srcs):
             if not isinstance(src, Region) or src.buffer is not op.dst.buffer:
                 continue
-            by_element = op.name == "unary" or (op.name == "binary" and op.modes[index] == "full")
+            by_element = op.name in ("unary", "affine_select") or (
+                op.name == "binary" and op.modes[index] == "full"
+            )
             if (src == op.dst and by_element) or self._are_apart(op.dst, src):
                 continue
             raise KernelError(
