@@ -49,8 +49,9 @@ for i, j in T.grid(4, 5):
         C[vi, vj] = T.float32(0)
 """), "tensor 't' has dtype float64", "supported: float32"),
     # expressions
-    "index as a value": (map_block("C(4, 5)", 'T.Cast("float32", vi)'),
-                         "computed from an index", "input tensor"),
+    "a product of indices as a value": (
+        map_block("C(4, 5)", 'T.Cast("float32", vi * vj)'),
+        "not affine: a product of variables", "sum of constants"),
     "unknown function": (map_block("A(4, 5), C(4, 5)", "T.floor(A[vi, vj])"),
                          "the function 'floor' is not supported", "T.exp"),
     "two-argument function": (map_block("A(4, 5), C(4, 5)", "T.atan2(A[vi, vj], A[vi, vj])"),
@@ -67,9 +68,9 @@ for i, j in T.grid(4, 5):
         map_block("A(4, 5), C(4, 5)",
              "T.Select(A[vi, vj] > T.float32(0), A[vi, vj], A[vi, vj] * T.float32(2))"),
         "this choice between values", "write T.max"),
-    "a triangle": (
-        map_block("A(4, 5), C(4, 5)", "T.if_then_else(vi > vj, A[vi, vj], T.float32(0))"),
-        "a value guarded by this condition", "padding"),
+    "a steep triangle": (
+        map_block("A(4, 5), C(4, 5)", "T.if_then_else(vi > vj * 40000, A[vi, vj], T.float32(0))"),
+        "'vj' is taken -40000 times here", "-32767..32767"),
     "a condition on data and an index": (
         map_block("A(4, 5), C(4, 5)",
                   "T.if_then_else(A[vi, vj] == T.float32(1), A[vi, vj], T.float32(0))"),

@@ -29,6 +29,7 @@ from tileflow_tvm.frontend.compute import (
     affine_text,
     bounds,
     dtype_of,
+    has_forms,
     map_accesses,
     walk_expr,
 )
@@ -39,7 +40,8 @@ from tileflow_tvm.frontend.tile_ir import Affine, Buffer, Var
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.program import MAX_ARG_RANK
 from tileflow_tvm.passes.coverage import fill_gaps
-from tileflow_tvm.passes.domains import masks, pad_below_masks, settle_conditions, stays_inside
+from tileflow_tvm.passes.domains import pad_below_masks, settle_conditions, stays_inside
+from tileflow_tvm.passes.nest_forms import check_forms
 
 MATRIX_RANK = 2
 """Up to here tensors are vectors and matrices."""
@@ -53,8 +55,9 @@ def legalize(func: PrimFunc, machine: Machine) -> PrimFunc:
     Ensures: constant shapes, float32; every block alone in its own serial loops from 0, one for
     each of its axes, none of extent 1; one store a block; indices are affine in the axes, or
     the number of the cell in row-major order is, and inside the tensor or guarded by a condition
-    that gives a constant; no lets and predicates; no cell is assigned twice by one block; no
-    temporary is read before it is written; what is written in part is zero elsewhere.
+    that gives a constant; other conditions that are left involve several indices; no lets and
+    predicates; no cell is assigned twice by one block; no temporary is read before it is
+    written; what is written in part is zero elsewhere.
     """
     return write_compute(accepted(func, machine), func)
 
@@ -78,18 +81,15 @@ def _settled(stage: Stage) -> list[Stage]:
     parts = [pad_below_masks(part) for part in settle_conditions(stage)]
     for part in parts:
         _check_stage(part)
-    left = next((mask for part in parts for mask in masks(part)), None)
-    if left is not None:
-        raise left.place.error(
-            "a value guarded by this condition is not supported",
-            "conditions on one index, and padding by a constant, are",
-        )
+        check_forms(part)
     return parts
 
 
 def is_matrix_function(function: ComputeFunction) -> bool:
-    """Whether all tensors are float32 vectors and matrices, read and written whole and in order."""
-    return all(
+    """Whether all tensors are float32 vectors and matrices, read and written whole and in order,
+    and nothing depends on indices otherwise."""
+    exprs = [e for stage in function.stages for e in (stage.value, stage.init) if e is not None]
+    return not any(map(has_forms, exprs)) and all(
         buffer.dtype == "float32" for buffer in (*function.params, *function.temps)
     ) and all(
         len(access.buffer.shape) <= MATRIX_RANK and not access.flat and access.fill is None
