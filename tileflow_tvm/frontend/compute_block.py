@@ -14,6 +14,7 @@ from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.affine import Cut, Split
 from tileflow_tvm.frontend.compute import (
     COMBINERS,
+    IDENTITY,
     INTEGER,
     Access,
     Apply,
@@ -98,9 +99,9 @@ MOST_PARTS = 64
 
 def read_block(
     block: SBlock, bindings: tuple[Binding, ...], new_reader: Callable[[], ExprReader],
-    places: Places,
+    places: Places, guard: Any = None,
 ) -> PlacedBlock:  # fmt: skip
-    """The stages of a block whose body is one or more stores.
+    """The stages of a block whose body is one or more stores, and which runs where `guard` holds.
 
     An index with quotients or remainders is affine once the right axes are split in two; where a
     factor does not divide an axis, the block becomes several.
@@ -116,7 +117,7 @@ def read_block(
         part = waiting.pop(0)
         reader = new_reader()
         try:
-            stages.append(_read_part(block, part, reader, places))
+            stages.append(_read_part(block, part, reader, places, guard))
         except KernelError:
             if reader.wanted is None or len(waiting) + len(stages) >= MOST_PARTS:
                 raise
@@ -143,7 +144,9 @@ def _check_apart(block: SBlock, parts: list[Stage], places: Places) -> None:
             )
 
 
-def _read_part(block: SBlock, part: _Part, reader: ExprReader, places: Places) -> tuple[Stage, ...]:
+def _read_part(
+    block: SBlock, part: _Part, reader: ExprReader, places: Places, guard: Any
+) -> tuple[Stage, ...]:
     extents = {axis.var: axis.extent for axis in part.axes}
     for binding, value in part.values.items():
         reader.bind_range(binding.iter_var.var, value, extents)
@@ -153,8 +156,23 @@ def _read_part(block: SBlock, part: _Part, reader: ExprReader, places: Places) -
         return ()
     init = body.init(stores) if block.init is not None else None
     reduces = init is not None or any(binding.reduce for binding in part.values)
-    stages = (_stage(block.name_hint, part.axes, store, init, reduces) for store in stores)
+    stages = [_stage(block.name_hint, part.axes, store, init, reduces) for store in stores]
+    if guard is not None:
+        stages = [_where(guard, stage, block, reader) for stage in stages]
     return tuple(s if part.begins or not s.combine else replace(s, init=None) for s in stages)
+
+
+def _where(guard: Any, stage: Stage, block: SBlock, reader: ExprReader) -> Stage:
+    """`stage`, which takes part in its sum only where `guard` holds."""
+    if not stage.combine and reader.truth(guard) is not True:
+        raise stage.place.error(
+            f"block '{stage.name}' assigns its cells only where {guard}",
+            "loop over all of them, and choose the value with T.if_then_else",
+        )
+    if not stage.combine:
+        return stage
+    nothing = Const(IDENTITY[stage.combine], dtype_of(stage.value))
+    return replace(stage, value=reader.where(guard, block, stage.value, nothing))
 
 
 class _BodyReader:

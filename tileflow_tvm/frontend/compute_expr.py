@@ -159,6 +159,13 @@ class ExprReader:
         simplified = self._analyzer.simplify(condition)
         return bool(int(simplified)) if isinstance(simplified, IntImm) else None
 
+    def where(self, condition: Any, node: Any, yes: Expr, no: Expr) -> Expr:
+        """`yes` where a condition on indices holds, else `no`; `node` is what it belongs to."""
+        known = self.truth(condition)
+        if known is not None:
+            return yes if known else no
+        return self._guarded(node, condition, yes, no)
+
     def _fail(self, node: Any, what: str, hint: str = "") -> KernelError:
         return self._places.of(node).error(what, hint)
 

@@ -25,7 +25,7 @@ from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.affine import INT32_MAX
 from tileflow_tvm.frontend.compute import ComputeFunction, Expr, accesses
 from tileflow_tvm.frontend.compute_block import read_block
-from tileflow_tvm.frontend.compute_domain import NestLoop, read_bindings, read_loop
+from tileflow_tvm.frontend.compute_domain import NestLoop, guard_of, read_bindings, read_loop
 from tileflow_tvm.frontend.compute_expr import DTYPES, ExprReader
 from tileflow_tvm.frontend.compute_nest import PlacedStage, check_separable
 from tileflow_tvm.frontend.compute_places import Places, function_place
@@ -123,7 +123,7 @@ class _FunctionReader:
             for child in stmt.seq:
                 self._visit(child, loops, inner)
         elif isinstance(stmt, For):
-            self._visit(stmt.body, (*loops, read_loop(stmt, self._places)), dict(env))
+            self._visit(stmt.body, (*loops, read_loop(stmt, self._places, loops)), dict(env))
         elif isinstance(stmt, SBlockRealize):
             self._block(stmt, loops, env)
         elif isinstance(stmt, AllocBuffer):
@@ -146,10 +146,12 @@ class _FunctionReader:
         if not len(block.iter_vars) and _holds_blocks(block.body):
             self._visit(block.body, loops, dict(env))
             return
+        realize, guard = guard_of(realize, loops, place)
         bindings = read_bindings(realize, loops, place)
         placed = read_block(
-            block, bindings, lambda: ExprReader(self._places, self._buffer, env), self._places
-        )
+            block, bindings, lambda: ExprReader(self._places, self._buffer, env), self._places,
+            guard,
+        )  # fmt: skip
         walks = {binding.loop: axis for binding, axis in placed.axes if binding.loop and axis}
         parts_of = block if placed.split else None
         self._stages += [PlacedStage(stage, loops, walks, parts_of) for stage in placed.stages]
