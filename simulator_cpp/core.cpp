@@ -38,6 +38,11 @@ std::size_t row_of_cast(isa::DType from, isa::DType to) {
   return static_cast<std::size_t>(at - isa::kCastDTypes.begin());
 }
 
+std::size_t row_of_indexed(isa::DType dtype) {
+  const auto at = std::ranges::find(isa::kIndexedDTypes, dtype);
+  return static_cast<std::size_t>(at - isa::kIndexedDTypes.begin());
+}
+
 int narrow(std::int64_t extent) { return static_cast<int>(extent); }
 
 }  // namespace
@@ -173,6 +178,30 @@ void Core::operator()(const CastUse& use) {
                                                             .n = narrow(use.dst.cols),
                                                             .tile = tile_,
                                                             .scale = use.insn.scale});
+  count_elements(use.dst.rows * use.dst.cols);
+}
+
+void Core::operator()(const AffineSelectUse& use) {
+  kernels_.affine_select[row_of_indexed(use.dst.dtype)]({.dst = operand(use.dst),
+                                                         .src = operand(use.src),
+                                                         .m = narrow(use.dst.rows),
+                                                         .n = narrow(use.dst.cols),
+                                                         .tile = tile_,
+                                                         .base = use.base,
+                                                         .rstep = use.insn.rstep,
+                                                         .cstep = use.insn.cstep,
+                                                         .value = use.value});
+  count_elements(use.dst.rows * use.dst.cols);
+}
+
+void Core::operator()(const IotaUse& use) {
+  kernels_.iota[row_of_indexed(use.dst.dtype)]({.dst = operand(use.dst),
+                                                .m = narrow(use.dst.rows),
+                                                .n = narrow(use.dst.cols),
+                                                .tile = tile_,
+                                                .base = use.base,
+                                                .rstep = use.insn.rstep,
+                                                .cstep = use.insn.cstep});
   count_elements(use.dst.rows * use.dst.cols);
 }
 

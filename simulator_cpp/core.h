@@ -61,6 +61,8 @@ class Core {
   void operator()(const FillUse& use);
   void operator()(const TransposeUse& use);
   void operator()(const CastUse& use);
+  void operator()(const AffineSelectUse& use);
+  void operator()(const IotaUse& use);
   void operator()(const LoadUse& use);
   void operator()(const StoreUse& use);
 

@@ -105,6 +105,10 @@ Demand CostModel::operator()(const TransposeUse& use) const { return elements(ar
 
 Demand CostModel::operator()(const CastUse& use) const { return elements(area(use.dst)); }
 
+Demand CostModel::operator()(const AffineSelectUse& use) const { return elements(area(use.dst)); }
+
+Demand CostModel::operator()(const IotaUse& use) const { return elements(area(use.dst)); }
+
 Demand CostModel::operator()(const DmaUse& use) const {
   const std::int64_t burst = machine_.dram_burst_bytes;
   const Footprint walk = Box(use, program_.tensors[use.tensor]).dram_footprint(burst);

@@ -35,6 +35,8 @@ class CostModel {
   Demand operator()(const FillUse& use) const;
   Demand operator()(const TransposeUse& use) const;
   Demand operator()(const CastUse& use) const;
+  Demand operator()(const AffineSelectUse& use) const;
+  Demand operator()(const IotaUse& use) const;
   Demand operator()(const DmaUse& use) const;
 
  private:

@@ -151,6 +151,18 @@ void check_cast_dtypes(const Walker& walker, const Block& dst, const Block& src)
               "there are " + listing(isa::kCastDTypes));
 }
 
+void check_indexed_dtype(const Walker& walker, const Block& block, const char* role) {
+  if (std::ranges::find(isa::kIndexedDTypes, block.dtype) != isa::kIndexedDTypes.end()) return;
+  std::string taken;
+  for (const isa::DType dtype : isa::kIndexedDTypes) {
+    taken += (taken.empty() ? "" : " and ") + name_of(dtype);
+  }
+  fault_dtype(
+      walker,
+      std::string(role) + " is " + name_of(block.dtype) + ", but the instruction takes " + taken,
+      "exec.cast it before");
+}
+
 void check_same_dtype(const Walker& walker, const Block& dst, const Block& src) {
   if (dst.dtype == src.dtype) return;
   fault_dtype(walker, "dst is " + name_of(dst.dtype) + ", but src is " + name_of(src.dtype),
@@ -171,6 +183,12 @@ std::uint32_t element_for(const Walker& walker, const Block& block, float value)
   if (element) return *element;
   fault_dtype(walker, std::to_string(value) + " is no value of " + name_of(block.dtype),
               "take one that it holds exactly");
+}
+
+void check_base(const Walker& walker, std::int64_t base) {
+  if (base <= kLargestCoordinate && base >= -kLargestCoordinate) return;
+  walker.fault("base is " + std::to_string(base) + ", beyond 2^60",
+               "check its address generator, and the launch scalars");
 }
 
 void check_coordinates(const Walker& walker, const std::array<std::int64_t, kMaxRank>& coords) {

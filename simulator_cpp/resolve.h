@@ -57,6 +57,20 @@ struct CastUse {
   Block dst, src;
 };
 
+// An affine form of an element's place: base + row * rstep + column * cstep.
+struct AffineSelectUse {
+  const isa::ExecAffineSelect& insn;
+  Block dst, src;
+  std::int64_t base = 0;
+  std::uint32_t value = 0;  // the bits of an element
+};
+
+struct IotaUse {
+  const isa::ExecIota& insn;
+  Block dst;
+  std::int64_t base = 0;
+};
+
 struct DmaUse {
   int tensor = 0;
   const AccessPattern& access;
@@ -81,10 +95,13 @@ void check_binary(const Walker& walker, const BinaryUse& use);
 void check_select(const Walker& walker, const SelectUse& use);
 void check_cast_dtypes(const Walker& walker, const Block& dst, const Block& src);
 void check_same_dtype(const Walker& walker, const Block& dst, const Block& src);
+void check_indexed_dtype(const Walker& walker, const Block& block, const char* role);
 void check_tensor_dtype(const Walker& walker, const Block& block, const Tensor& tensor,
                         const char* role);
 // `value` in the element type of `block`. Throws where it has none that is equal.
 std::uint32_t element_for(const Walker& walker, const Block& block, float value);
+// Throws where sums with the steps of rows and columns could leave 64 bits.
+void check_base(const Walker& walker, std::int64_t base);
 // Throws where sums with a box's steps could leave 64 bits.
 void check_coordinates(const Walker& walker, const std::array<std::int64_t, kMaxRank>& coords);
 
@@ -108,6 +125,9 @@ class Resolver {
       case isa::Opcode::kExecFill: return fill(op.as<isa::ExecFill>(), visit);
       case isa::Opcode::kExecTranspose: return transpose(op.as<isa::ExecTranspose>(), visit);
       case isa::Opcode::kExecCast: return cast(op.as<isa::ExecCast>(), visit);
+      case isa::Opcode::kExecAffineSelect:
+        return affine_select(op.as<isa::ExecAffineSelect>(), visit);
+      case isa::Opcode::kExecIota: return iota(op.as<isa::ExecIota>(), visit);
       default: return;
     }
   }
@@ -257,6 +277,35 @@ class Resolver {
     if (m == 0 || n == 0) return;
     const CastUse use{insn, block(insn.dst, m, n, "dst"), block(insn.src, m, n, "src")};
     if constexpr (kChecked) check_cast_dtypes(w_, use.dst, use.src);
+    visit(use);
+  }
+
+  template <class Visitor>
+  void affine_select(const isa::ExecAffineSelect& insn, Visitor&& visit) const {
+    const std::int64_t m = w_.extent(insn.m);
+    const std::int64_t n = w_.extent(insn.n);
+    if (m == 0 || n == 0) return;
+    AffineSelectUse use{insn, block(insn.dst, m, n, "dst"), block(insn.src, m, n, "src"),
+                        w_.address(insn.base)};
+    if constexpr (kChecked) {
+      check_indexed_dtype(w_, use.dst, "dst");
+      check_same_dtype(w_, use.dst, use.src);
+      check_base(w_, use.base);
+    }
+    use.value = element_for(w_, use.dst, insn.value);
+    visit(use);
+  }
+
+  template <class Visitor>
+  void iota(const isa::ExecIota& insn, Visitor&& visit) const {
+    const std::int64_t m = w_.extent(insn.m);
+    const std::int64_t n = w_.extent(insn.n);
+    if (m == 0 || n == 0) return;
+    const IotaUse use{insn, block(insn.dst, m, n, "dst"), w_.address(insn.base)};
+    if constexpr (kChecked) {
+      check_indexed_dtype(w_, use.dst, "dst");
+      check_base(w_, use.base);
+    }
     visit(use);
   }
 

@@ -194,6 +194,8 @@ class Decoder {
   void check(const isa::ExecFill&, const Op&) {}
   void check(const isa::ExecTranspose&, const Op&) {}
   void check(const isa::ExecCast&, const Op&) {}
+  void check(const isa::ExecAffineSelect&, const Op&) {}
+  void check(const isa::ExecIota&, const Op&) {}
   void check(const isa::LoadNop&, const Op&) {}
   void check(const isa::ExecNop&, const Op&) {}
   void check(const isa::StoreNop&, const Op&) {}

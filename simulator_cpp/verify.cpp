@@ -103,6 +103,12 @@ class Verifier {
     read(use.src, "src");
     write_elements(use.dst);
   }
+  void operator()(const AffineSelectUse& use) {
+    check_same_or_apart(use.dst, use.src, "src");
+    read(use.src, "src");
+    write_elements(use.dst);
+  }
+  void operator()(const IotaUse& use) { write_elements(use.dst); }
   void operator()(const LoadUse& use) {
     const Tensor& tensor = program_.tensors[use.tensor];
     work_.dma_bytes += use.sram.rows * use.sram.cols * use.sram.item();

@@ -280,6 +280,21 @@ class Interpreter:
         m, n = self.ext(f["m"]), self.ext(f["n"])
         self.write(f["dst"], n, m, self.read(f["src"], m, n).T)
 
+    def _form(self, f):
+        m, n = self.ext(f["m"]), self.ext(f["n"])
+        row, col = np.meshgrid(np.arange(m), np.arange(n), indexing="ij")
+        return m, n, self.agen(f["base"]) + row * f["rstep"] + col * f["cstep"]
+
+    def _exec_affine_select(self, f):
+        m, n, form = self._form(f)
+        self.write(f["dst"], m, n, np.where(form >= 0, self.read(f["src"], m, n),
+                                            f32_value(f["value"])))  # fmt: skip
+
+    def _exec_iota(self, f):
+        m, n, form = self._form(f)
+        sram, where = self.where(f["dst"], m, n)
+        sram[where] = form.astype(np.int64).astype(sram.dtype)
+
     def _exec_cast(self, f):
         m, n = self.ext(f["m"]), self.ext(f["n"])
         values = self.read(f["src"], m, n).astype(np.float32)

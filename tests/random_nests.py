@@ -67,7 +67,16 @@ class NestMaker:
         return self._tensor(self._shape()) if self.rng.random() < 0.5 else self._contraction()
 
     def _next(self, value: te.Tensor) -> te.Tensor:
-        steps = [self._map, self._map, self._with_other, self._reduce, self._move, self._normalise]
+        steps = [
+            self._map,
+            self._map,
+            self._with_other,
+            self._reduce,
+            self._move,
+            self._normalise,
+            self._masked,
+            self._indexed,
+        ]
         return self._pick(steps)(value)
 
     def _map(self, value):
@@ -121,6 +130,38 @@ class NestMaker:
         if kind == "repeat":
             return topi.repeat(value, int(self.rng.integers(1, 4)), axis)
         return topi.concatenate([value, value], axis)
+
+    def _form(self, index):
+        """A sum of two indices, each times a small number."""
+        one, two = (index[int(self.rng.integers(len(index)))] for _ in range(2))
+        factors = [int(self.rng.integers(-2, 3)) for _ in range(3)]
+        self.words.append(f"form {factors}")
+        return one * factors[0] + two * factors[1] + factors[2]
+
+    def _masked(self, value):
+        """Where conditions on several indices hold, else a constant or another value."""
+        shape = [int(s) for s in value.shape]
+        join = self._pick([tirx.And, tirx.Or])
+        other = self._pick([None, float("-inf"), 0.5, -0.0])
+        self.words.append(f"mask {join.__name__} {other}")
+        rest = None if other is not None else self._tensor(shape)
+
+        def cell(*index):
+            one, two = self._form(index) >= 0, self._form(index) < index[0]
+            condition = self._pick([one, join(one, two), tirx.Not(join(one, two)),
+                                    self._form(index) == index[-1]])  # fmt: skip
+            no = rest(*index) if rest is not None else tirx.const(other, "float32")
+            return tirx.if_then_else(condition, value(*index), no)
+
+        return te.compute(shape, cell, name="masked")
+
+    def _indexed(self, value):
+        """With a number that is computed from indices."""
+        return te.compute(
+            value.shape,
+            lambda *index: value(*index) + tirx.Cast("float32", self._form(index)) * 0.25,
+            name="indexed",
+        )
 
     def _normalise(self, value):
         axis = int(self.rng.integers(len(value.shape)))

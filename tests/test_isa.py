@@ -14,7 +14,7 @@ from isa_programs import programs
 
 from tileflow_tvm.errors import BinaryError
 from tileflow_tvm.isa import table
-from tileflow_tvm.isa.cpp_header import CHOICES, cpp_header
+from tileflow_tvm.isa.cpp_header import CHOICES, camel, cpp_header
 from tileflow_tvm.isa.encoding import decode, encode, isa_fingerprint
 from tileflow_tvm.isa.program import Instruction, f32_bits, insn
 from tileflow_tvm.isa.reference import isa_page, machine_page
@@ -160,7 +160,7 @@ def _printing_program(words: list[tuple[Insn, int]]) -> str:
               '  else std::printf("%lld ", (long long)v);', "}", "int main() {"]  # fmt: skip
     for row, word in words:
         lo, hi = word & ((1 << 64) - 1), word >> 64
-        name = "".join(part.capitalize() for part in row.mnemonic.split("."))
+        name = camel(row.mnemonic)
         lines.append(f"  {{ auto v = std::get<{name}>(decode({lo:#x}ull, {hi:#x}ull));")
         lines.append(f"    show(check({lo:#x}ull, {hi:#x}ull).fault == Fault::kNone); (void)v;")
         lines += [f"    show(v.{field.name});" for field in row.fields]

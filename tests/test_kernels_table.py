@@ -11,6 +11,7 @@ import test_kernels_elementwise as elementwise
 import test_kernels_functions as functions
 import test_kernels_gemm as gemm
 import test_kernels_gemm_narrow as narrow
+import test_kernels_indexed as indexed
 import test_kernels_reduce as reduce
 import test_kernels_select as select
 from test_kernels_operands import LEVELS, NUMPY, Matrix, noise, random_matrix
@@ -64,6 +65,14 @@ def check_cast(level: str, function: str, dtype: str, rng: np.random.Generator) 
     cast.check(level, dtype, function, noise(rng, (M, N), dtype), 1.5)
 
 
+def check_affine_select(level: str, _: str, dtype: str, __: np.random.Generator) -> None:
+    indexed.check_select(level, M, N, 32, (11, 2, -3), dtype=dtype)
+
+
+def check_iota(level: str, _: str, dtype: str, __: np.random.Generator) -> None:
+    indexed.check_iota(level, M, N, 32, (-11, 200, 3), dtype=dtype)
+
+
 def check_transpose(level: str, _: str, dtype: str, rng: np.random.Generator) -> None:
     src, dst = random_matrix(rng, M, N, 32, dtype=dtype), Matrix(N, M, dtype=dtype)
     kernels.transpose(level, dst.operand, src.operand, M, N, 32, dtype=dtype)
@@ -107,6 +116,8 @@ CHECKS: dict[tuple[str, str], Callable[[str, str, str, np.random.Generator], Non
     **{("exec.select", dtype): check_select for dtype in ARITHMETIC},
     ("exec.reduce", "f32"): check_reduce,
     **{("exec.cast", dtype): check_cast for dtype in ("f32", "bf16", "i8", "i32")},
+    **{("exec.affine_select", dtype): check_affine_select for dtype in ("f32", "i32")},
+    **{("exec.iota", dtype): check_iota for dtype in ("f32", "i32")},
     **{("exec.fill", dtype): check_fill for dtype in ("f32", "bf16", "i8", "i32")},
     **{("exec.transpose", dtype): check_transpose for dtype in ("f32", "bf16", "i8", "i32")},
     **{("load", dtype): check_load for dtype in ("f32", "bf16", "i8", "i32")},

@@ -175,11 +175,11 @@ for i in range(T.Cast("int32", A[0])):  # <--
 """), r"of loop 'i' is not a constant", "constants"),
     "triangular loop": (block_func("A(4, 4), C(4, 4)", """
 for i in range(4):
-    for j in range(i + 1):  # <--
+    for j in range(i + 1):
         with T.sblock("c"):
             vi, vj = T.axis.remap("SS", [i, j])
-            C[vi, vj] = A[vi, vj]
-"""), r"the bound i \+ 1 of loop 'j' is not a constant", "constants"),
+            C[vi, vj] = A[vi, vj]  # <--
+"""), "assigns its cells only where", "T.if_then_else"),
     "a loop of steps": (block_func("A(4,), C(4,)", """
 for i in range(0, 4, 2):  # <--
     with T.sblock("c"):

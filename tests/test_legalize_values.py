@@ -44,17 +44,14 @@ for i, j in T.grid(4, 5):
         C[vi, vj] = T.float32(0)
 """), "tensor 't' has dtype float64", "supported: float32"),
     # expressions
-    "index as a value": (map_block("C(4, 5)", 'T.Cast("float32", vi)'),
-                         "computed from an index", "input tensor"),
+    "a product of indices as a value": (
+        map_block("C(4, 5)", 'T.Cast("float32", vi * vj)'),
+        "not affine: a product of variables", "sum of constants"),
     "two-argument function": (map_block("A(4, 5), C(4, 5)", "T.atan2(A[vi, vj], A[vi, vj])"),
                               "the function 'atan2' is not supported", "T.exp"),
-    "a triangle": (
-        map_block("A(4, 5), C(4, 5)", "T.if_then_else(vi > vj, A[vi, vj], T.float32(0))"),
-        "a value guarded by this condition", "padding"),
-    "a condition on data and an index": (
-        map_block("A(4, 5), C(4, 5)",
-                  "T.if_then_else(A[vi, vj] == T.float32(1) and vi > vj, A[vi, vj], T.float32(0))"),
-        "a value guarded by this condition", "padding"),
+    "a steep triangle": (
+        map_block("A(4, 5), C(4, 5)", "T.if_then_else(vi > vj * 40000, A[vi, vj], T.float32(0))"),
+        "'vj' is taken -40000 times here", "-32767..32767"),
     "double inside": (
         map_block("A(4, 5), C(4, 5)", 'T.Cast("float32", T.Cast("float64", A[vi, vj]))'),
         "a cast from float64 to float32 is not supported", "supported: float32"),
@@ -65,7 +62,8 @@ for i, j in T.grid(4, 5):
     "product of axes": (map_block("A(4, 5), C(4, 5)", "A[vi * vj, vj]"), "not affine", "index"),
     "division by an axis": (map_block("A(4, 5), C(4, 5)", "A[vi // (vj + 1), vj]"),
                             "not affine", "index"),
-    "division of a product": (map_block("A(4, 5), C(4, 5)", "A[vi * vi // 7, vj]"),
+    "division of a product": (map_block("A(400, 5), C(40, 5)", "A[vi * vi // 7, vj]",
+                                       loops="40, 5"),
                               "not affine", "index"),
     "out of bounds": (map_block("A(4, 5), C(4, 5)", "A[vi + 1, vj]"),
                       r"A\[vi \+ 1, vj\] is out of bounds: .*vi \+ 1 over 1\.\.4, but "

@@ -102,9 +102,19 @@ def sums_with_an_if(x: T.Buffer((50, 40), "float32"), y: T.Buffer((50,), "float3
                 y[vi] = y[vi] + x[vi, vk]
 
 
+@T.prim_func(s_tir=True)
+def data_and_indices(x: T.Buffer((40, 50), "float32"), y: T.Buffer((40, 50), "float32")):
+    for i, j in T.grid(40, 50):
+        with T.sblock("y"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            y[vi, vj] = T.if_then_else(
+                x[vi, vj] > T.float32(0.5) and vi > vj, x[vi, vj], T.float32(-1)
+            )
+
+
 GUARDED = [
     first_rows, twice_in_the_middle, product_of_some, maxima_of_some_rows, either, around_blocks,
-    sums_with_an_if,
+    sums_with_an_if, data_and_indices,
 ]  # fmt: skip
 
 
@@ -144,14 +154,34 @@ def assigned_again(x: T.Buffer((50,), "float32"), y: T.Buffer((50,), "float32"))
                 y[vi] = x[vi] * T.float32(3)
 
 
+@T.prim_func(s_tir=True)
+def under_data(x: T.Buffer((50,), "float32"), y: T.Buffer((50,), "float32")):
+    for i in range(50):
+        with T.sblock("y"):
+            vi = T.axis.spatial(50, i)
+            if x[vi] > T.float32(0):
+                y[vi] = x[vi]
+
+
+@T.prim_func(s_tir=True)
+def half_of_a_square(x: T.Buffer((40, 50), "float32"), y: T.Buffer((40, 50), "float32")):
+    for i, j in T.grid(40, 50):
+        with T.sblock("y"):
+            vi, vj = T.axis.remap("SS", [i, j])
+            if vi > vj:
+                y[vi, vj] = x[vi, vj]
+
+
 @pytest.mark.parametrize(
     ("kernel", "what"),
     [
-        (begins_late, "may run after some of the sum it begins"),
+        (begins_late, "does not run for every cell"),
         (never, "never does anything"),
         (assigned_again, "assign the same cell of 'y'"),
+        (under_data, "what is stored depends on a condition on data"),
+        (half_of_a_square, "only where a condition on several indices holds"),
     ],
-    ids=["begins late", "never", "assigned again"],
+    ids=["begins late", "never", "assigned again", "under data", "half of a square"],
 )
 def test_a_condition_that_is_refused(kernel, what):
     with pytest.raises(KernelError, match=what) as caught:

@@ -373,6 +373,18 @@ class TileInterpreter:
         dtype = ISA_NAME[op.dst.buffer.dtype]
         self._write(op.dst, converted(scaled, dtype).astype(np.float64))
 
+    def _form(self, op: Op, shape: tuple[int, ...]) -> np.ndarray:
+        row, col = np.indices(shape if len(shape) == 2 else (1, *shape))
+        rstep, cstep = op.steps
+        return (self._value(op.base) + row * rstep + col * cstep).reshape(shape)
+
+    def _affine_select(self, op: Op) -> None:
+        (src,) = (self._read(src) for src in op.srcs)
+        self._write(op.dst, np.where(self._form(op, src.shape) >= 0, src, op.value))
+
+    def _iota(self, op: Op) -> None:
+        self._write(op.dst, self._form(op, op.dst.shape).astype(op.dst.buffer.dtype))
+
     def _fill(self, op: Op) -> None:
         self._write(op.dst, np.full(op.dst.shape, op.value))
 

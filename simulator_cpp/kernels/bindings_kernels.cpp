@@ -304,6 +304,37 @@ void cast(const std::string& level, Matrix dst, Matrix src, int m, int n, const 
   for (int i = 0; i < repeats; ++i) function(args);
 }
 
+std::size_t row_of_indexed(isa::DType dtype) {
+  const auto at = std::ranges::find(isa::kIndexedDTypes, dtype);
+  if (at == isa::kIndexedDTypes.end()) throw std::invalid_argument("not of this dtype");
+  return static_cast<std::size_t>(at - isa::kIndexedDTypes.begin());
+}
+
+void affine_select(const std::string& level, Matrix dst, Matrix src, int m, int n,
+                   std::int64_t base, int rstep, int cstep, float value, int tile, int repeats,
+                   const std::string& dtype) {
+  const isa::DType type = dtype_named(dtype);
+  const AffineSelectArgs args{operand(dst, m, n, tile, type),
+                              operand(src, m, n, tile, type),
+                              m,
+                              n,
+                              tile,
+                              base,
+                              rstep,
+                              cstep,
+                              element(value, type)};
+  const auto function = level_named(level).affine_select[row_of_indexed(type)];
+  for (int i = 0; i < repeats; ++i) function(args);
+}
+
+void iota(const std::string& level, Matrix dst, int m, int n, std::int64_t base, int rstep,
+          int cstep, int tile, int repeats, const std::string& dtype) {
+  const isa::DType type = dtype_named(dtype);
+  const IotaArgs args{operand(dst, m, n, tile, type), m, n, tile, base, rstep, cstep};
+  const auto function = level_named(level).iota[row_of_indexed(type)];
+  for (int i = 0; i < repeats; ++i) function(args);
+}
+
 // Where element (0, ..., 0) is, after a check that every element lies in the array.
 void* tensor_origin(py::array& memory, isa::DType dtype, std::int64_t origin, const Coords& shape,
                     const Coords& strides) {
@@ -419,6 +450,12 @@ void bind_kernels(py::module_& module) {
   kernels.def("cast", &cast, arg("level"), arg("dst").noconvert(), arg("src").noconvert(), arg("m"),
               arg("n"), arg("src_dtype"), arg("dst_dtype"), arg("tile") = 32, arg("scale") = 1.0F,
               arg("repeats") = 1);
+  kernels.def("affine_select", &affine_select, arg("level"), arg("dst").noconvert(),
+              arg("src").noconvert(), arg("m"), arg("n"), arg("base"), arg("rstep"), arg("cstep"),
+              arg("value"), arg("tile") = 32, arg("repeats") = 1, arg("dtype") = "f32");
+  kernels.def("iota", &iota, arg("level"), arg("dst").noconvert(), arg("m"), arg("n"), arg("base"),
+              arg("rstep"), arg("cstep"), arg("tile") = 32, arg("repeats") = 1,
+              arg("dtype") = "f32");
   kernels.def("load", &load, arg("level"), arg("sram").noconvert(), arg("tile"),
               arg("memory").noconvert(), arg("origin"), arg("shape"), arg("strides"), arg("coords"),
               arg("box"), arg("fill") = 0.0F, arg("repeats") = 1, arg("dtype") = "f32",

@@ -99,6 +99,26 @@ struct CastArgs {
   float scale = 1.0F;
 };
 
+// dst[i,j] = base + i * rstep + j * cstep >= 0 ? src[i,j] : value; dst may be src.
+struct AffineSelectArgs {
+  Operand dst, src;
+  int m = 0, n = 0;
+  int tile = 0;
+  std::int64_t base = 0;
+  int rstep = 0, cstep = 0;
+  std::uint32_t value = 0;  // the bits of an element
+};
+
+// dst[i,j] = base + i * rstep + j * cstep, an integer of 64 bits: as f32 to the nearest even, as
+// i32 modulo 2^32.
+struct IotaArgs {
+  Operand dst;
+  int m = 0, n = 0;
+  int tile = 0;
+  std::int64_t base = 0;
+  int rstep = 0, cstep = 0;
+};
+
 inline constexpr int kMaxRank = 5;
 inline constexpr int kBroadcast = -1;
 
@@ -131,6 +151,7 @@ inline constexpr int kBinaryFuncs = 21;  // BINARY_FUNCS
 inline constexpr int kReduceFuncs = 4;   // REDUCE_FUNCS
 inline constexpr int kGemmDTypes = 3;    // GEMM_DTYPES; the first of DTYPES
 inline constexpr int kCasts = 8;         // CASTS, same order
+inline constexpr int kIndexed = 2;       // INDEXED_DTYPES, same order
 
 // Types that are computed with; isa.table ARITHMETIC, same order.
 inline constexpr int kArithmetic = 2;
@@ -147,6 +168,8 @@ struct Kernels {
   std::array<void (*)(const FillArgs&), kDTypes> fill;
   std::array<void (*)(const TransposeArgs&), kDTypes> transpose;
   std::array<void (*)(const CastArgs&), kCasts> cast;
+  std::array<void (*)(const AffineSelectArgs&), kIndexed> affine_select;
+  std::array<void (*)(const IotaArgs&), kIndexed> iota;
   std::array<DmaFn, kDTypes> load, store;
 };
 

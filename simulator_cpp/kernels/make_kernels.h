@@ -11,6 +11,7 @@
 #include "kernels/gemm_bf16.h"
 #include "kernels/gemm_i8.h"
 #include "kernels/integer_functions.h"
+#include "kernels/indexed.h"
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
 #include "kernels/select.h"
@@ -121,6 +122,8 @@ constexpr Kernels make_kernels(const char* level) {
                cast<V, Bf16, float>, cast<V, std::int8_t, float>,
                cast<V, std::int8_t, std::int32_t>, cast<V, std::int32_t, float>,
                cast<V, std::int32_t, std::int8_t>},
+      .affine_select = {affine_select<V, float>, affine_select<V, std::int32_t>},
+      .iota = {iota<V, float>, iota<V, std::int32_t>},
       .load = {load<V, float>, load<V, Bf16>, load<V, std::int8_t>, load<V, std::int32_t>},
       .store = {store<V, float>, store<V, Bf16>, store<V, std::int8_t>, store<V, std::int32_t>},
   };

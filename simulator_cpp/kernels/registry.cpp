@@ -11,7 +11,8 @@ std::string_view name_of(isa::DType dtype) {
 
 // The tables of kernels are in the order of the instruction table.
 static_assert(isa::kDTypeNames.size() == kDTypes && isa::kGemmDTypes.size() == kGemmDTypes &&
-              isa::kCastDTypes.size() == kCasts && isa::kArithmeticDTypes.size() == kArithmetic);
+              isa::kCastDTypes.size() == kCasts && isa::kArithmeticDTypes.size() == kArithmetic &&
+              isa::kIndexedDTypes.size() == kIndexed);
 
 std::vector<KernelRow> rows() {
   std::vector<KernelRow> all;
@@ -38,6 +39,11 @@ std::vector<KernelRow> rows() {
   dtypes("exec.transpose");
   for (const isa::DTypePair& pair : isa::kCastDTypes) {
     all.push_back({"exec.cast", name_of(pair.to), name_of(pair.from)});
+  }
+  for (const char* operation : {"exec.affine_select", "exec.iota"}) {
+    for (const isa::DType dtype : isa::kIndexedDTypes) {
+      all.push_back({operation, "", name_of(dtype)});
+    }
   }
   dtypes("load");
   dtypes("store");

@@ -11,12 +11,15 @@ from tvm.ir import TensorLoad
 from tvm.tirx import IntImm
 
 from tileflow_tvm.errors import KernelError, Loc
-from tileflow_tvm.frontend.tile_ir import Affine, Extent, Var
+from tileflow_tvm.frontend.ops import PLACE_PREFIX
+from tileflow_tvm.frontend.tile_ir import COL, ROW, Affine, Extent, Var
 
 INT32_MAX = 2**31 - 1
 
 Const = Callable[[Any, Loc | None, str], int]
 """`AffineReader.const`: reads an expression that has to be a constant; the text says what it is."""
+
+_PLACES = {PLACE_PREFIX + "row": ROW, PLACE_PREFIX + "col": COL}
 
 _BINARY = (
     tirx.Add, tirx.Sub, tirx.Mul, tirx.FloorDiv, tirx.FloorMod, tirx.Div, tirx.Mod,
@@ -56,6 +59,7 @@ class AffineReader:
         self._env: dict[int, Affine] = {}
         self.extents: dict[Var, int] = {}
         self.wanted: Split | Cut | None = None
+        self._in_form = False
 
     def bind(self, var: ir.Var, value: Affine | Var) -> None:
         self._env[var.__chandle__()] = Affine.of(value)
@@ -74,6 +78,14 @@ class AffineReader:
         if isinstance(value, str):
             raise KernelError(f"{what} {expr} {value}", loc=loc, hint=_HINT)
         return value
+
+    def form(self, expr: Any, loc: Loc | None, what: str) -> Affine:
+        """`expr` as an affine form that may also have an element's row and column in it."""
+        self._in_form = True
+        try:
+            return self.affine(expr, loc, what)
+        finally:
+            self._in_form = False
 
     def const(self, expr: Any, loc: Loc | None, what: str) -> int:
         """`expr` as a number; KernelError where it varies."""
@@ -112,6 +124,10 @@ class AffineReader:
         if isinstance(expr, TensorLoad):
             bound = self._env.get(expr.source.__chandle__())
             return "depends on data" if bound is None else bound
+        if isinstance(expr, ir.Call) and (place := _PLACES.get(expr.op.name)):
+            if self._in_form:
+                return Affine.of(place)
+            return f"has T.tf.{place.name}(), which T.tf.affine_select and T.tf.iota take"
         return "is not affine"
 
     def _combine(self, expr: Any, lhs: Affine, rhs: Affine) -> Affine | str:
@@ -204,6 +220,7 @@ def imm(value: int) -> IntImm:
 
 def to_expr(value: Affine, variables: dict[Var, ir.Var]) -> Any:
     """The expression a person would write, and that parses back to the same nodes."""
+    variables = variables | {var: tirx.call_intrin("int32", name) for name, var in _PLACES.items()}
     terms = list(value.terms)
     if not terms:
         return imm(value.const)

@@ -130,6 +130,16 @@ class Mask:
 
 
 @dataclass(frozen=True)
+class Index:
+    """What `form` is at this iteration, in an element type: float32 to the nearest even, or
+    int32."""
+
+    form: Affine
+    dtype: str = "float32"
+    place: Place = field(default_factory=Place, compare=False)
+
+
+@dataclass(frozen=True)
 class Reduced:
     """`value` reduced over the axes `over`, all of which are on chip at once; `combine` as in a
     `Stage`. What `fuse` makes of a reduction whose result meets what was reduced."""
@@ -145,7 +155,7 @@ class Result:
     """In what a stage stores: the value that it assigns or has accumulated."""
 
 
-Expr = Const | Access | Apply | Cast | Mask | Reduced | Result
+Expr = Const | Access | Apply | Cast | Mask | Index | Reduced | Result
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,6 +256,24 @@ def with_parts(expr: Expr, new: tuple[Expr, ...]) -> Expr:
     return replace(expr, yes=new[0], no=new[1]) if isinstance(expr, Mask) else expr
 
 
+def forms(node: Expr) -> tuple[Affine, ...]:
+    """The affine forms of axes that the value of this one node depends on, but for cells."""
+    if isinstance(node, Mask):
+        return node.conditions
+    return (node.form,) if isinstance(node, Index) else ()
+
+
+def map_forms(node: Expr, change: Callable[[Affine], Affine]) -> Expr:
+    """`node` with each of its `forms` replaced."""
+    if isinstance(node, Mask):
+        return replace(node, conditions=tuple(map(change, node.conditions)))
+    return replace(node, form=change(node.form)) if isinstance(node, Index) else node
+
+
+def has_forms(expr: Expr) -> bool:
+    return any(forms(node) for node in walk_expr(expr))
+
+
 def accesses(expr: Expr) -> tuple[Access, ...]:
     """The distinct reads in `expr`."""
     return tuple(dict.fromkeys(node for node in walk_expr(expr) if isinstance(node, Access)))
@@ -277,11 +305,9 @@ def substitute_axes(expr: Expr, by: dict[Var, Affine]) -> Expr:
     def change(node: Expr) -> Expr:
         if isinstance(node, Access):
             return replace(node, index=tuple(substituted(i, by) for i in node.index))
-        if isinstance(node, Mask):
-            return replace(node, conditions=tuple(substituted(c, by) for c in node.conditions))
         if isinstance(node, Reduced):
             return replace(node, over=tuple(_axis_for(var, by) for var in node.over))
-        return node
+        return map_forms(node, lambda form: substituted(form, by))
 
     return transform(expr, change)
 
@@ -307,6 +333,8 @@ def shared(exprs: Sequence[Expr]) -> tuple[Expr, ...]:
             key = (node.func, own)
         elif isinstance(node, Cast):
             key = ("cast", node.dtype, own)
+        elif isinstance(node, Index):
+            key = ("index", node.dtype, node.form)
         elif isinstance(node, Reduced):
             key = (node.combine, node.over, own)
         else:
@@ -318,7 +346,7 @@ def shared(exprs: Sequence[Expr]) -> tuple[Expr, ...]:
 
 def dtype_of(expr: Expr) -> str:
     """The element type of `expr`, which has no `Result` in it."""
-    if isinstance(expr, Const | Cast):
+    if isinstance(expr, Const | Cast | Index):
         return expr.dtype
     if isinstance(expr, Access):
         return expr.buffer.dtype

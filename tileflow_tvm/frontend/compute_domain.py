@@ -24,12 +24,14 @@ _SERIAL = {
 
 @dataclass(frozen=True, eq=False)
 class NestLoop:
-    """A loop of constant bounds around a block; compared by identity."""
+    """A loop around a block; compared by identity. Where its bounds vary with those outside of it,
+    `start` and `extent` are of all that it reaches, and `inside` says where it is."""
 
     var: ir.Var
     start: int
     extent: int
     place: Place
+    inside: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +45,9 @@ class Binding:
     loop: NestLoop | None
 
 
-def read_loop(node: For, places: Places) -> NestLoop:
-    """A loop that can be run in any order of iterations, with constant bounds."""
+def read_loop(node: For, places: Places, around: tuple[NestLoop, ...] = ()) -> NestLoop:
+    """A loop that can be run in any order of iterations, with bounds that are constant or vary
+    with the loops around it."""
     place = places.of(node, getattr(node.body, "block", None), node.body)
     name = node.loop_var.name
     if node.kind not in _SERIAL:
@@ -54,30 +57,102 @@ def read_loop(node: For, places: Places) -> NestLoop:
         raise place.error(f"loop '{name}' has a step of {node.step}",
                           "write a loop of step 1 and multiply in the axis")  # fmt: skip
     start, extent = _const(node.min), _const(node.extent)
+    if (start is None or extent is None) and (loop := _varying(node, place, around)):
+        return loop
     if start is None or extent is None:
         bound = node.extent if extent is None else node.min
         raise place.error(
             f"the bound {bound} of loop '{name}' is not a constant",
-            "loop bounds of a block are constants; specialize the function for each size"
+            "loop bounds of a block are constants, or sums of loop variables around it; "
+            "specialize the function for each size"
         )  # fmt: skip
     if extent < 0:
         raise place.error(f"loop '{name}' has the negative extent {extent}")
     return NestLoop(node.loop_var, start, extent, place)
 
 
+def _varying(node: For, place: Place, around: tuple[NestLoop, ...]) -> NestLoop | None:
+    """The loop over all that `node` reaches; None where that has no constant bounds."""
+    analyzer = _analyzer_of(around)
+    if not _variables([node.min, node.extent]) <= {loop.var for loop in around}:
+        return None
+    end = analyzer.simplify(node.min + node.extent)
+    low = analyzer.const_int_bound(node.min).min_value
+    high = analyzer.const_int_bound(end).max_value
+    if not -INT32_MAX <= low <= high <= INT32_MAX:
+        return None
+    inside = tirx.And(tirx.GE(node.loop_var, node.min), tirx.LT(node.loop_var, end))
+    return NestLoop(node.loop_var, low, high - low, place, inside)
+
+
+def _analyzer_of(loops: tuple[NestLoop, ...]) -> Analyzer:
+    analyzer = Analyzer()
+    for loop in loops:
+        analyzer.bind(loop.var, Range.from_min_extent(loop.start, max(loop.extent, 1)))
+    return analyzer
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Where a block runs, a condition on its axes. `begins_all`: it holds for every cell when its
+    reduction begins."""
+
+    condition: Any
+    begins_all: bool
+
+
+def guard_of(
+    realize: SBlockRealize, loops: tuple[NestLoop, ...], place: Place
+) -> tuple[SBlockRealize, Guard | None]:
+    """The block over the whole box of its loops, and where in it it runs; None where it runs all
+    over, or a T.where only ends a split loop."""
+    inside = [loop.inside for loop in loops if loop.inside is not None]
+    if not inside and _is_one(realize.predicate):
+        return realize, None
+    block = realize.block
+    everywhere = SBlockRealize(realize.iter_values, True, block, realize.span)
+    axes = _axes(realize, loops, place)
+    walked = _simple(everywhere, loops, axes)
+    if walked is None and not inside:
+        return realize, None
+    if walked is None:
+        raise place.error(
+            f"block '{block.name_hint}' is in a loop with bounds that vary, and its axes are not "
+            "each one loop", "bind each axis to one loop",
+        )  # fmt: skip
+    if not _is_one(realize.predicate):
+        inside.append(realize.predicate)
+    where = inside[0]
+    for condition in inside[1:]:
+        where = tirx.And(where, condition)
+    if block.init is not None and all(loop.extent for loop in loops):
+        guarded = SBlockRealize(realize.iter_values, where, block, realize.span)
+        ranges = {loop.var: Range.from_min_extent(loop.start, loop.extent) for loop in loops}
+        if not _begins_at_zero(guarded, loops, ranges):
+            raise place.error(
+                f"T.init of block '{block.name_hint}' does not run for every cell: its first "
+                "iteration is left out somewhere",
+                "let the loops of reduction axes begin at 0 and run at least once",
+            )
+    pairs = zip(block.iter_vars, walked, strict=True)
+    axis_of = {loop.var: iter_var.var for iter_var, loop in pairs if loop}
+    first = {loop.var: IntImm(str(loop.var.ty), 0) for (_, _, reduce), loop
+             in zip(axes, walked, strict=True) if loop and reduce}  # fmt: skip
+    begins_all = bool(_analyzer_of(loops).can_prove(_replaced(where, first)))
+    rest = {loop.var: IntImm(str(loop.var.ty), loop.start) for loop in loops
+            if loop.var not in axis_of}  # fmt: skip
+    return everywhere, Guard(_replaced(where, axis_of | rest), begins_all)
+
+
 def read_bindings(
     realize: SBlockRealize, loops: tuple[NestLoop, ...], place: Place
 ) -> tuple[Binding, ...]:
-    """The axes of a block, whose domain the loops walk exactly once. With a T.where that leaves
-    iterations out, all of the domain: see `read_guard`."""
-    block = realize.block
-    axes = [_axis(iter_var, block, place) for iter_var in block.iter_vars]
+    """The axes of a block, whose domain the loops walk exactly once."""
+    axes = _axes(realize, loops, place)
     empty = any(loop.extent == 0 for loop in loops)
     simple = _simple(realize, loops, axes)
     if simple is not None:
         walked = simple
-        if block.init is not None and not empty:
-            _check_begin(realize, loops, place)
     else:
         if not empty:
             _check_bijection(realize, loops, axes, place)
@@ -88,38 +163,29 @@ def read_bindings(
     )
 
 
-@dataclass(frozen=True)
-class Guard:
-    """The T.where of a block, a condition on its variables. `begins_all`: it holds for every cell
-    when its reduction begins."""
-
-    condition: Any
-    begins_all: bool
+def _replaced(expr: Any, by: dict[ir.Var, Any]) -> Any:
+    return structural_map(expr, (ir.Var, lambda var: by.get(var, var)))
 
 
-def read_guard(
-    realize: SBlockRealize, loops: tuple[NestLoop, ...], bindings: tuple[Binding, ...]
-) -> Guard | None:
-    """The T.where of a block with one loop for each axis; None where there is none, or it only
-    ends a split loop."""
-    if _is_one(realize.predicate) or not all(b.loop or b.extent == 1 for b in bindings):
-        return None
-    reducing = {b.loop for b in bindings if b.reduce}
-    start = Analyzer()
-    for loop in loops:
-        extent = 1 if loop in reducing else max(loop.extent, 1)
-        start.bind(loop.var, Range.from_min_extent(loop.start, extent))
-    axes = {b.loop.var: b.iter_var.var for b in bindings if b.loop}
-    condition = structural_map(realize.predicate, (ir.Var, lambda var: axes.get(var, var)))
-    return Guard(condition, bool(start.can_prove(realize.predicate)))
+def _axes(
+    realize: SBlockRealize, loops: tuple[NestLoop, ...], place: Place
+) -> list[tuple[IterVar, int, bool]]:
+    block = realize.block
+    pairs = zip(block.iter_vars, realize.iter_values, strict=True)
+    return [_axis(iter_var, block, place, value, loops) for iter_var, value in pairs]
 
 
-def _axis(iter_var: IterVar, block: SBlock, place: Place) -> tuple[IterVar, int, bool]:
+def _axis(
+    iter_var: IterVar, block: SBlock, place: Place, value: Any, loops: tuple[NestLoop, ...]
+) -> tuple[IterVar, int, bool]:
     name = iter_var.var.name
     if iter_var.iter_type not in _KINDS:
         raise place.error(f"axis '{name}' of block '{block.name_hint}' is neither spatial nor "
                           "a reduction", "use T.axis.spatial or T.axis.reduce")  # fmt: skip
     start, extent = _const(iter_var.dom.min), _const(iter_var.dom.extent)
+    if extent is None:  # as long as its loop, which varies
+        own = [loop for loop in loops if loop.inside is not None and loop.var.same_as(value)]
+        extent = next((loop.start + loop.extent for loop in own), None)
     if start is None or extent is None:
         raise place.error(f"axis '{name}' of block '{block.name_hint}' has no constant extent",
                           "specialize the function for each size")  # fmt: skip

@@ -24,6 +24,7 @@ from tileflow_tvm.frontend.compute import (
     Cast,
     Const,
     Expr,
+    Index,
     Mask,
     Place,
     Result,
@@ -197,6 +198,8 @@ class ExprReader:
             return known
         if isinstance(node, tirx.Cast):
             return self._cast(node)
+        if str(node.ty) == "int32" and (value := self._index_value(node, "int32")):
+            return value
         if str(node.ty) not in DTYPES:
             raise self._wrong_type(node)
         if isinstance(node, FloatImm | IntImm):
@@ -214,8 +217,6 @@ class ExprReader:
             return self._select(node, node.condition, node.true_value, node.false_value)
         if isinstance(node, ir.Call):
             return self._call(node)
-        if isinstance(node, ir.Var) and self._indices.is_bound(node):
-            raise self._index_as_value(node)
         if isinstance(node, ir.Var):
             raise self._fail(node, f"scalar parameter '{node.name}' cannot be used in a block",
                              "pass it as a tensor of shape (1,)")  # fmt: skip
@@ -260,14 +261,18 @@ class ExprReader:
         return Cast(dtype, result, place) if dtype in NARROW else result
 
     def _wrong_type(self, node: Any) -> KernelError:
-        if isinstance(node, ir.Var) and self._indices.is_bound(node):
-            return self._index_as_value(node)
         return self._fail(node, f"an expression of type {node.ty} is not supported",
                           f"supported: {', '.join(DTYPES)}")  # fmt: skip
 
-    def _index_as_value(self, node: Any) -> KernelError:
-        return self._fail(node, "a value that is computed from an index is not supported",
-                          "pass the numbers as an input tensor")  # fmt: skip
+    def _index_value(self, node: Any, dtype: str) -> Expr | None:
+        """A value of `dtype` that is computed from indices alone; None where cells, or nothing
+        that varies, are in it."""
+        used = tirx.analysis.undefined_vars(node)
+        if _has_cells(node) or not any(self._indices.is_bound(var) for var in used):
+            return None
+        form = self.index(node, node)
+        return Const(float(form.const), dtype) if form.is_const else Index(
+            form, dtype, self._places.of(node))  # fmt: skip
 
     def _cast(self, node: Any) -> Expr:
         source, target = str(node.value.ty), str(node.ty)
@@ -282,10 +287,12 @@ class ExprReader:
         if (source, target) == ("int32", "int8"):
             place = self._places.of(node)
             return Cast(target, wrapped(self.read(node.value), place), place)
+        if source in ("int32", "int64") and target in ("int32", "float32"):
+            value = self._index_value(node.value, target)
+            if value:
+                return value
         if (source, target) in CASTS:
             return Cast(target, self.read(node.value), self._places.of(node))
-        if source.startswith(("int", "uint")) and not isinstance(node.value, TensorLoad):
-            raise self._index_as_value(node)
         raise self._fail(node, f"a cast from {source} to {target} is not supported",
                          f"supported: {', '.join(DTYPES)}")  # fmt: skip
 
@@ -415,6 +422,12 @@ class ExprReader:
             kind, yes, no = tirx.EQ, no, yes
         more = self.index(condition.a, node) - self.index(condition.b, node)
         return guarded(_COMPARES[kind](more), yes, no, self._places.of(node))
+
+
+def _has_cells(node: Any) -> bool:
+    found: list[Any] = []
+    structural_walk(node, (TensorLoad, found.append))
+    return bool(found)
 
 
 def _first_choice(index: Any) -> tuple[Any, Any, Any, Any] | None:

@@ -25,7 +25,7 @@ from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.affine import INT32_MAX
 from tileflow_tvm.frontend.compute import Access, ComputeFunction, Expr, Place, accesses
 from tileflow_tvm.frontend.compute_block import read_block
-from tileflow_tvm.frontend.compute_domain import NestLoop, read_bindings, read_guard, read_loop
+from tileflow_tvm.frontend.compute_domain import NestLoop, guard_of, read_bindings, read_loop
 from tileflow_tvm.frontend.compute_expr import DTYPES, ExprReader
 from tileflow_tvm.frontend.compute_nest import PlacedStage, check_separable
 from tileflow_tvm.frontend.compute_places import Places, function_place
@@ -141,7 +141,7 @@ class _FunctionReader:
             for child in stmt.seq:
                 self._visit(child, loops, inner)
         elif isinstance(stmt, For):
-            self._visit(stmt.body, (*loops, read_loop(stmt, self._places)), dict(env))
+            self._visit(stmt.body, (*loops, read_loop(stmt, self._places, loops)), dict(env))
         elif isinstance(stmt, SBlockRealize):
             self._block(stmt, loops, env)
         elif isinstance(stmt, AllocBuffer):
@@ -167,8 +167,8 @@ class _FunctionReader:
         if self._where is not None:
             where = tirx.And(self._where, realize.predicate)
             realize = SBlockRealize(realize.iter_values, where, block, realize.span)
+        realize, guard = guard_of(realize, loops, place)
         bindings = read_bindings(realize, loops, place)
-        guard = read_guard(realize, loops, bindings)
         placed = read_block(
             block, bindings, guard, lambda: ExprReader(self._places, self._buffer, env),
             self._places,

@@ -21,6 +21,7 @@ from tileflow_tvm.frontend.compute import (
     ComputeFunction,
     Const,
     Expr,
+    Index,
     Mask,
     Stage,
     bounds,
@@ -175,6 +176,10 @@ class _StageWriter:
             held = [tirx.GE(self._index(c), imm(0)) for c in expr.conditions]
             yes, no = self._expr(expr.yes), self._expr(expr.no)
             return tirx.if_then_else(reduce(tirx.And, held), yes, no, span_of(expr.place.loc))
+        if isinstance(expr, Index):
+            value = self._index(expr.form)
+            same = expr.dtype == "int32"
+            return value if same else tirx.Cast(expr.dtype, value, span_of(expr.place.loc))
         assert isinstance(expr, Apply)
         return self._apply(expr)
 

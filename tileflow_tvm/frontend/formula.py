@@ -21,6 +21,7 @@ from tileflow_tvm.frontend.compute import (
     Cast,
     Const,
     Expr,
+    Index,
     Mask,
     Place,
     Reduced,
@@ -33,6 +34,7 @@ from tileflow_tvm.frontend.tile_ir import ITEMSIZE, Affine, Buffer, NameSupply, 
 
 _REDUCE = "reduce_"
 _ON_CHIP = "on_chip_"
+_INDEX = "index_"
 
 
 def axes_text(axes: Sequence[Axis]) -> str:
@@ -70,6 +72,8 @@ class _Writer:
         if isinstance(expr, Mask):
             parts = (self.expr(expr.yes), self.expr(expr.no), *map(self.affine, expr.conditions))
             return f"mask({', '.join(parts)})"
+        if isinstance(expr, Index):
+            return f"{_INDEX}{expr.dtype}({self.affine(expr.form)})"
         if isinstance(expr, Cast):
             return f"{expr.dtype}({self.expr(expr.value)})"
         if isinstance(expr, Apply):
@@ -156,6 +160,9 @@ class _Parser:
             )
             combine = _name(node).removeprefix(_ON_CHIP)
             return Reduced(combine, self.expr(node.args[0]), over, self.place)
+        if _name(node).startswith(_INDEX):
+            dtype = _name(node).removeprefix(_INDEX)
+            return Index(self.affine(node.args[0]), dtype, self.place)
         if _name(node) in ITEMSIZE:
             value = self.expr(node.args[0])
             plain = isinstance(value, Const) and value.dtype == "float32"

@@ -15,17 +15,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tvm.ir import Op, TensorLoad, _ffi_api, register_op_attr
+from tvm.ir import Op, TensorLoad, TensorRegion, _ffi_api, register_op_attr
 from tvm.script.tirx import tile as script_tile
-from tvm.tirx import FloatImm, IntImm, is_buffer_var
+from tvm.tirx import FloatImm, IntImm, call_intrin, is_buffer_var
 from tvm.tirx.script.builder import ir as builder_ir
 from tvm.tirx.script.builder import tirx as builder_tile
 from tvm.tirx.tile_primitive import TilePrimitiveCall
 
-from tileflow_tvm.frontend.ops import OP_PREFIX, OPS, STAGES, SUGAR, OpSpec
+from tileflow_tvm.frontend.ops import OP_PREFIX, OPS, PLACE_PREFIX, STAGES, SUGAR, OpSpec
 
+_PURE = 1
+"""TVM's CallEffectKind of what depends on nothing and changes nothing."""
 F32_MAX = 3.4028234663852886e38
-_IN_PLACE = ("unary", "binary", "reduce", "transpose")
+_IN_PLACE = ("unary", "binary", "reduce", "transpose", "affine_select")
 """With one operand left out, the first one is also dst. TVM prints two equal operands as one."""
 _FLOATS = ("fill", "value", "scale", "bias")
 
@@ -53,6 +55,9 @@ def register() -> TileflowNamespace:
     for name, (base, func) in SUGAR.items():
         setattr(namespace, name, builder_tile.ScopedOp(_sugar(name, OPS[base], func)))
     namespace.pipelined = pipelined  # type: ignore[attr-defined]
+    namespace.row, namespace.col = row, col  # type: ignore[attr-defined]
+    for place in ("row", "col"):
+        _register_place(place)
     builder_ir.register_script_namespace("tf", namespace)
     # The parser of a printed script finds `T.tile` in the builder, that of a file in script.tile.
     for module in (script_tile, builder_tile):
@@ -66,6 +71,25 @@ def pipelined(n: Any, stages: int = 0) -> Any:
     if not isinstance(stages, int) or stages < 0:
         raise ValueError(f"stages is a whole number, 0 (automatic) or more, not {stages!r}")
     return builder_ir.serial(n, annotations={STAGES: stages} if stages else None)
+
+
+def row() -> Any:
+    """The row of an element in its block, in the form of `affine_select` and `iota`."""
+    return call_intrin("int32", PLACE_PREFIX + "row")
+
+
+def col() -> Any:
+    """The column of an element in its block, in the form of `affine_select` and `iota`."""
+    return call_intrin("int32", PLACE_PREFIX + "col")
+
+
+def _register_place(place: str) -> None:
+    full = PLACE_PREFIX + place
+    if full in _ffi_api.ListOpNames():
+        return
+    _ffi_api.RegisterOp(full, f"The {place} of an element in its block.")
+    register_op_attr(full, "TScriptPrinterName", f"tf.{place}")
+    register_op_attr(full, "TCallEffectKind", _PURE)
 
 
 def _register_op(spec: OpSpec) -> None:
@@ -125,8 +149,7 @@ def _bind(
     """Operands in order and keyword arguments, in the form the node holds."""
     named = {key: config.pop(key) for key in spec.args if key in config}
     operands = list(args)
-    if spec.name == "fill" and len(operands) == 2 and "value" not in config:
-        config["value"] = operands.pop()
+    _take_trailing(spec, operands, config)
     for key in spec.args[len(operands) :]:
         if key not in named:
             break
@@ -145,6 +168,24 @@ def _bind(
         raise TypeError(f"T.tf.{name}() needs {missing[0]}=")
     keywords = {key: _keyword(key, value) for key, value in config.items() if value is not None}
     return [_operand(operand) for operand in operands], keywords
+
+
+def _take_trailing(spec: OpSpec, operands: list[Any], config: dict[str, Any]) -> None:
+    """Moves what stands behind the operands to its keywords."""
+    if not spec.trailing:
+        return
+    blocks = 0
+    while blocks < min(len(operands), len(spec.args)) and _is_block(operands[blocks]):
+        blocks += 1
+    behind = operands[blocks:]
+    keywords = [key for key in spec.trailing if key not in config]
+    if len(behind) <= len(keywords):
+        config.update(zip(keywords, behind, strict=False))
+        del operands[blocks:]
+
+
+def _is_block(value: Any) -> bool:
+    return bool(is_buffer_var(value)) or isinstance(value, TensorRegion | TensorLoad)
 
 
 def _listing(names: tuple[str, ...]) -> str:

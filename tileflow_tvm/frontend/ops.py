@@ -29,7 +29,10 @@ ADDRESS, SLOTS = "address", "slots"
 SCRATCH_SCOPE = "tile.dram"
 """Storage scope of an allocation known to be in DRAM; plain "global" means not decided yet."""
 
-FIELD_OF = {"fill": "value", "wait": "waits", "post": "posts"}
+PLACE_PREFIX = "tirx.tile_place.tf_"
+"""A place's name in TVM's operator registry, without `row` or `col`."""
+
+FIELD_OF = {"fill": "value", "where": "form", "wait": "waits", "post": "posts"}
 """Keyword arguments whose field in `tile_ir.Op` has another name."""
 COMMON = ("extents", "wait", "post")
 """Keyword arguments that every primitive takes; the passes write them."""
@@ -45,6 +48,8 @@ class OpSpec:
     engine: Engine | None
     does: str
     required: tuple[str, ...] = ()
+    trailing: tuple[str, ...] = ()
+    """Keyword arguments that may also stand behind the operands."""
     variadic: bool = False
     """Whether the last of `args` stands for any number of operands."""
 
@@ -115,7 +120,23 @@ _SPECS = (
         '"rows"). clear as in gemm: False takes dst into the result.',
         required=("func", "axis"),
     ),
-    OpSpec("fill", ("dst",), ("value",), Engine.EXEC, "dst = value.", required=("value",)),
+    OpSpec("fill", ("dst",), ("value",), Engine.EXEC, "dst = value.", required=("value",),
+           trailing=("value",)),
+    OpSpec(
+        "affine_select", ("dst", "src"), ("where", "value"), Engine.EXEC,
+        "dst = src where the condition `where` holds, else value; same shapes and dtype, float32 "
+        "or int32. where compares sums of T.tf.row() and T.tf.col() (an element's row and column "
+        "in the block), loop variables and integer parameters, each times a constant: "
+        "`i * 32 + T.tf.row() >= k * 32 + T.tf.col()`. Several that are to hold are joined by "
+        "`and`. dst may be src; a vector is one row.",
+        required=("where", "value"), trailing=("where", "value"),
+    ),
+    OpSpec(
+        "iota", ("dst",), ("form",), Engine.EXEC,
+        "dst = form, a sum as in affine_select: `i * 32 + T.tf.col()`. dst is float32 (beyond 2^24 "
+        "to the nearest even) or int32 (modulo 2^32).",
+        required=("form",), trailing=("form",),
+    ),
     OpSpec("transpose", ("dst", "src"), (), Engine.EXEC, "dst[j,i] = src[i,j]."),
     OpSpec(
         "cast", ("dst", "src"), ("scale",), Engine.EXEC,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -19,6 +20,7 @@ from tileflow_tvm.frontend.location import loc_of
 from tileflow_tvm.frontend.ops import FIELD_OF, OP_PREFIX, OPS
 from tileflow_tvm.frontend.read_box import box_dims, with_bounds
 from tileflow_tvm.frontend.tile_ir import (
+    Affine,
     BoxDim,
     Buffer,
     Clear,
@@ -53,6 +55,7 @@ class OpReader:
             "transpose_a": _flag, "transpose_b": _flag, "transposed": _flag, "padded": _flag,
             "extents": self._extents, "wait": self._semaphores, "post": self._semaphores,
             "rows": self._box_dims("rows"), "cols": self._box_dims("cols"),
+            "where": self._conditions, "form": self._form,
         }  # fmt: skip
 
     def declare(self, var: ir.Var, buffer: Buffer) -> None:
@@ -63,7 +66,7 @@ class OpReader:
         loc = loc_of(call)
         name: str = call.op.name
         if name.startswith(OP_PREFIX):
-            return [self._read_ours(name.removeprefix(OP_PREFIX), call, loc)]
+            return _each_condition(self._read_ours(name.removeprefix(OP_PREFIX), call, loc))
         if not name.startswith(TVM_PREFIX):
             raise KernelError(f"'{name}' is not a tile primitive", loc=loc,
                               hint="they are under T.tf and T.tile")  # fmt: skip
@@ -194,6 +197,27 @@ class OpReader:
             return None
         return diff.terms[0][0]
 
+    def _form(self, value: Any, loc: Loc | None) -> Affine:
+        return self.index.form(value, loc, "the form")
+
+    def _conditions(self, value: Any, loc: Loc | None) -> tuple[Affine, ...]:
+        """The forms that are not negative where the condition `value` holds."""
+        if isinstance(value, bool | IntImm):
+            return (Affine(0 if bool(value) else -1),)
+        if isinstance(value, tirx.And):
+            return self._conditions(value.a, loc) + self._conditions(value.b, loc)
+        if not isinstance(value, tirx.GE | tirx.GT | tirx.LE | tirx.LT | tirx.EQ):
+            raise KernelError(
+                f"where={value} is not a comparison", loc=loc,
+                hint="write >=, >, <=, < or ==, several of them joined by `and`; for `or`, select "
+                     "from what another T.tf.affine_select gave",
+            )  # fmt: skip
+        left, right = (self.index.form(side, loc, "the condition") for side in (value.a, value.b))
+        if isinstance(value, tirx.EQ):
+            return (left - right, right - left)
+        more, less = (left, right) if isinstance(value, tirx.GE | tirx.GT) else (right, left)
+        return (more - less - (1 if isinstance(value, tirx.GT | tirx.LT) else 0),)
+
     def _box_dims(self, key: str) -> Callable[[Any, Loc | None], tuple[BoxDim, ...]]:
         return lambda value, loc: box_dims(key, value, self.index.const, loc)
 
@@ -213,6 +237,15 @@ class OpReader:
             raise KernelError(f"a semaphore has a negative number: {numbers}", loc=loc,
                               hint="leave wait and post to the compiler")  # fmt: skip
         return tuple(numbers)
+
+
+def _each_condition(op: Op) -> list[Op]:
+    """An affine_select for each of its conditions; other operations as they are."""
+    if op.name != "affine_select":
+        return [op]
+    first, *others = op.form  # type: ignore[misc]
+    assert op.dst is not None
+    return [replace(op, form=first)] + [replace(op, srcs=(op.dst,), form=f) for f in others]
 
 
 def _axis(value: Any, src: Operand, loc: Loc | None) -> str:

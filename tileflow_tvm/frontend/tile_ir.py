@@ -53,6 +53,10 @@ class Var:
     scalar: bool = False
 
 
+ROW, COL = Var("row"), Var("col")
+"""In the form of an operation: an element's row and column in the block."""
+
+
 @dataclass(frozen=True)
 class Affine:
     """const + sum of coefficient * variable; no zero coefficients, variables in order of use."""
@@ -250,14 +254,17 @@ class Op:
     fill      (m,n), ()                value
     transpose (n,m), (x,)
     cast      (m,n), (x,)              scale
+    affine_select (m,n), (x,)          form, value
+    iota      (m,n), ()                form
     nest      any, any                 stage: what a block computes, on whole tensors
     nop       None, ()                 engine
     ========= ======================== ==================================================
 
-    func and axis and modes take the names of `isa.table`. `extents` (after infer_scope) are the
-    true extents: (m, n, k) of a gemm, (m, n) of the others, m and n those of the source where
-    source and destination differ (reduce, transpose). A rank-1 operand is a 1 x n matrix
-    unless its mode is "col" or it is the result of a reduction along "cols".
+    func and axis and modes take the names of `isa.table`. A `form` is affine in ROW, COL, loop
+    variables and scalars; affine_select keeps the elements where it is not negative. `extents`
+    (after infer_scope) are the true extents: (m, n, k) of a gemm, (m, n) of the others, m and n
+    those of the source where source and destination differ (reduce, transpose). A rank-1 operand
+    is a 1 x n matrix unless its mode is "col" or it is the result of a reduction along "cols".
 
     A load or store with `rows` or `cols` is a *box transfer*: these are the dimensions that make
     the block's rows and columns, the most significant first, and the region in DRAM begins at the
@@ -281,6 +288,7 @@ class Op:
     modes: tuple[str, ...] = ()
     axis: str = ""
     value: float = 0.0
+    form: Affine = Affine()
     scale: float = 1.0
     bias: float = -0.0
     engine: Engine | None = None
@@ -296,6 +304,17 @@ class Op:
         """Requires: the engine is known, as it is after infer_scope."""
         assert self.engine is not None
         return Unit(self.engine, self.unit)
+
+    @property
+    def base(self) -> Affine:
+        """What `form` is at the first row and column."""
+        return self.form - Affine(0, ((ROW, self.steps[0]), (COL, self.steps[1])))
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """What a row and what a column adds to `form`."""
+        terms = dict(self.form.terms)
+        return terms.get(ROW, 0), terms.get(COL, 0)
 
     @property
     def regions(self) -> tuple[Region, ...]:

@@ -31,6 +31,7 @@ from tileflow_tvm.frontend.ops import (
     STAGES,
 )
 from tileflow_tvm.frontend.tile_ir import (
+    Affine,
     Alloc,
     BoxDim,
     Buffer,
@@ -50,7 +51,7 @@ from tileflow_tvm.frontend.tile_ir import (
 _SCOPES = {Scope.UNKNOWN: "global", Scope.DRAM: SCRATCH_SCOPE,
            Scope.GRID: Scope.GRID.value, Scope.VEC: Scope.VEC.value}  # fmt: skip
 _DEFAULTS = Op("")
-_ALWAYS = ("func", "axis", "clear", "value")
+_ALWAYS = ("func", "axis", "clear", "value", "where", "form")
 """Keyword arguments that are written even where they have their default value."""
 
 register()
@@ -144,6 +145,8 @@ class _Writer:
             value = getattr(op, FIELD_OF.get(key, key))
             if key in _ALWAYS or not _is_default(key, value):
                 config[key] = self._keyword(value)
+                if key == "where":
+                    config[key] = tirx.GE(config[key], imm(0))
         operands = (op.dst, *op.srcs) if op.dst is not None else op.srcs
         if op.box:  # its corner: one element
             _, dram = op.ends
@@ -171,6 +174,8 @@ class _Writer:
             if value.var is None:
                 return value.always
             return tirx.EQ(self._vars[value.var], imm(0))
+        if isinstance(value, Affine):
+            return to_expr(value, self._vars)
         if isinstance(value, float):
             return value if math.isfinite(value) else FloatImm("float32", value)
         if isinstance(value, tuple):

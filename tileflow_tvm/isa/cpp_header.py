@@ -149,6 +149,10 @@ def _dtype_facts() -> Iterator[str]:
         rows = ", ".join(f"{{DType::k{camel(a)}, DType::k{camel(b)}}}" for a, b in pairs)
         array = f"std::array<DTypePair, {len(pairs)}> k{name}DTypes"
         yield f"inline constexpr {array} = {{{{{rows}}}}};"
+    indexed = ", ".join(f"DType::k{camel(name)}" for name in table.INDEXED_DTYPES)
+    array = f"std::array<DType, {len(table.INDEXED_DTYPES)}> kIndexedDTypes"
+    yield "// Element types of exec.affine_select and exec.iota."
+    yield f"inline constexpr {array} = {{{indexed}}};"
     yield from _arithmetic()
 
 

@@ -17,6 +17,7 @@ from tileflow_tvm.isa.table import (
     CASTS,
     DTYPES,
     GEMM_DTYPES,
+    INDEXED_DTYPES,
     ITEM_BYTES,
     NO_REGISTER,
     UNARY_FUNCS,
@@ -87,6 +88,9 @@ class ElementTypes:
                 yield from _arithmetic(insn, dtypes, BINARY_FUNCS, BINARY_OF)
             case "exec.select":
                 yield from _select(dtypes)
+            case "exec.affine_select" | "exec.iota":
+                yield from _indexed(dtypes)
+                yield from _constant("value", insn, dtypes.get("dst"))
             case "exec.reduce":
                 for name, dtype in dtypes.items():
                     if dtype != "f32":
@@ -175,6 +179,17 @@ def _cast(dtypes: dict[str, str]) -> Iterator[Wrong]:
     dst, src = dtypes.get("dst"), dtypes.get("src")
     if dst and src and (src, dst) not in CASTS:
         yield "dst", f"nothing casts {src} to {dst}", f"there are {_listing(CASTS)}; {_HINT}"
+
+
+def _indexed(dtypes: dict[str, str]) -> Iterator[Wrong]:
+    dst, src = dtypes.get("dst"), dtypes.get("src")
+    for name, dtype in dtypes.items():
+        if dtype not in INDEXED_DTYPES:
+            what = f"{name} is {dtype}, but the instruction takes {' and '.join(INDEXED_DTYPES)}"
+            yield name, what, f"exec.cast it before; {_HINT}"
+            return
+    if dst and src and dst != src:
+        yield "dst", f"dst is {dst}, but src is {src}", f"exec.cast converts; {_HINT}"
 
 
 def _listing(pairs: tuple[tuple[str, str], ...]) -> str:

@@ -54,8 +54,9 @@ two operands of one dtype and sums in another: {gemm}. `exec.cast` converts
 {casts}.
 `exec.fill` and `exec.transpose` take every type. `exec.unary` and `exec.binary` compute in f32 or
 in i32, their operands being alike; `exec.select` chooses between f32 or between i32 by a condition
-of either. `exec.reduce` takes f32. A fill value is given as float32 and has to be a value of the
-element type; an immediate of i32 is the same 32 bits (in text, its bits in hex).
+of either. `exec.affine_select` and `exec.iota` take {indexed}, `exec.reduce` takes f32. A fill
+value is given as float32 and has to be a value of the element type; an immediate of i32 is the
+same 32 bits (in text, its bits in hex).
 
 Functions of i32 are {unary_i32} and {binary_i32}.
 
@@ -85,6 +86,8 @@ The bits of a result do not depend on the host's vectors or threads (payloads of
 * `exec.cast` converts src to f32 (i32 to the nearest even, the others exactly), multiplies it by
   `scale` (one rounding; with scale 1 none), and converts the product: to bf16, i8 and i32 to the
   nearest even. Integers saturate at the ends of their range; NaN becomes 0, and in bf16 stays NaN.
+* The forms of `exec.affine_select` and `exec.iota` are integers, their base of at most 2^60. In f32
+  `exec.iota` is exact up to 2^24, beyond that the nearest even; in i32 it is modulo 2^32.
 * `exec.reduce` along `cols`: in each tile of a row, lane l of 16 takes columns l, l + 16, and so
   on; the lanes are folded 8, 4, 2, 1 (lane l with lane l + 8, and so on); the tiles follow in
   ascending order onto the result. Along `rows`: row after row. The sum of nothing is +0.
@@ -133,6 +136,7 @@ def isa_page(isa: Isa) -> str:
         dtypes="\n".join(f"| `{d.name}` | {d.nbytes} | {d.numpy} |" for d in table.DTYPE_FACTS),
         gemm=_pairs(table.GEMM_DTYPES.items()), casts=_pairs(table.CASTS),
         unary_i32=_listing(table.UNARY_OF["i32"]), binary_i32=_listing(table.BINARY_OF["i32"]),
+        indexed=" and ".join(table.INDEXED_DTYPES),
     )  # fmt: skip
     return page + "\n".join([*_choices(isa), "", *_engines(isa)]) + "\n"
 

@@ -234,6 +234,9 @@ CASTS = (
 )  # fmt: skip
 """What `exec.cast` converts: (src, dst)."""
 
+INDEXED_DTYPES = ("f32", "i32")
+"""Element types of `exec.affine_select` and `exec.iota`."""
+
 
 class _Layout:
     """Hands out bit positions in order, so that a row is written as a list of operands."""
@@ -403,6 +406,29 @@ def _cast() -> Insn:
        "saturating; dst and src do not overlap")  # fmt: skip
 
 
+def _affine_select() -> Insn:
+    layout = _Layout(OPERANDS_LO)
+    return _engine_insn("exec.affine_select", 0x28, Engine.EXEC, [
+        *_agens(layout, dst="m x n", src="m x n", base="the form at row 0 and column 0"),
+        *_extents(layout, m="rows", n="columns"),
+        layout("rstep", 16, Kind.SINT, "what a row adds to the form", default=0),
+        layout("cstep", 16, Kind.SINT, "what a column adds to the form", default=0),
+        layout("value", 32, Kind.F32, "what takes the place of an element"),
+    ], "dst[i,j] = base + i * rstep + j * cstep >= 0 ? src[i,j] : value; "
+       "dst may be src")  # fmt: skip
+
+
+def _iota() -> Insn:
+    layout = _Layout(OPERANDS_LO)
+    return _engine_insn("exec.iota", 0x29, Engine.EXEC, [
+        *_agens(layout, dst="m x n", base="the value at row 0 and column 0"),
+        *_extents(layout, m="rows", n="columns"),
+        layout("rstep", 32, Kind.SINT, "what a row adds", default=0),
+        layout("cstep", 32, Kind.SINT, "what a column adds", default=0),
+    ], "dst[i,j] = base + i * rstep + j * cstep, in f32 to the nearest even, in i32 "
+       "modulo 2^32")  # fmt: skip
+
+
 def _sequencer_insns() -> tuple[Insn, ...]:
     seq = Engine.SEQUENCER
     loop, agen, stride, ext, sem, scalar = (_Layout(OPCODE_BITS) for _ in range(6))
@@ -459,6 +485,7 @@ TILEFLOW = Isa(
              "sram[dst] = box(tensor, access, coords), fill outside the tensor"),
         _nop(Engine.LOAD, 0x1F),
         _gemm(), _unary(), _binary(), _reduce(), _fill(), _transpose(), _cast(), _select(),
+        _affine_select(), _iota(),
         _nop(Engine.EXEC, 0x2F),
         _dma("store", 0x30, Engine.STORE, "src",
              "box(tensor, access, coords) = sram[src]; what lies outside the tensor is skipped"),

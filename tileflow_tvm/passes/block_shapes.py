@@ -37,6 +37,9 @@ class Axes:
     sizes: dict[str, int]
 
 
+_BY_ELEMENT = ("unary", "binary", "copy", "cast", "affine_select")
+
+
 def axes_of(op: Op, per_row: frozenset[Buffer] = frozenset()) -> Axes:
     """The axes of `op`; KernelError where shapes disagree.
 
@@ -360,6 +363,8 @@ _RULES = {
     "select": _binary,
     "reduce": _reduce,
     "fill": _fill,
+    "iota": _fill,
+    "affine_select": _unary,
     "transpose": _transpose,
     "cast": _unary,
 }

@@ -86,16 +86,20 @@ def _as_padding(mask: Mask, extents: dict[Var, int]) -> Expr | None:
     if cell.fill is not None and _bits(cell.fill) != _bits(default.value):
         return None
     guards: set[Affine] = set()
+    padded = False
     for index, size in zip(cell.index, cell.buffer.shape, strict=True):
         low, high = bounds(index, extents)
         sides = ((low < 0, index), (high >= size, index * -1 + (size - 1)))
         for leaves, guard in sides:
             if leaves and guard not in mask.conditions and cell.fill is None:
                 return None
+            padded |= leaves
             guards.add(guard)
+    if not padded and cell.fill is None:
+        return None
     rest = tuple(c for c in mask.conditions if c not in guards)
-    padded = replace(cell, fill=default.value)
-    return replace(mask, conditions=rest, yes=padded) if rest else padded
+    cell = replace(cell, fill=default.value)
+    return replace(mask, conditions=rest, yes=cell) if rest else cell
 
 
 def _bits(value: float) -> bytes:

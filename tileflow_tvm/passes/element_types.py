@@ -14,6 +14,8 @@ from tileflow_tvm.isa.table import (
     CASTS,
     DTYPE_FACTS,
     GEMM_DTYPES,
+    INDEXED_DTYPES,
+    TILEFLOW,
     UNARY_OF,
 )
 from tileflow_tvm.passes.validity import allocated
@@ -46,9 +48,11 @@ def check_element_types(op: Op, machine: Machine) -> None:
             _check_arithmetic(op, BINARY_OF)
         case "select":
             _check_select(op)
+        case "affine_select" | "iota":
+            _check_indexed(op)
         case "reduce":
             _check_float32(op)
-    if op.name in ("load", "fill"):
+    if op.name in ("load", "fill", "affine_select"):
         assert op.dst is not None
         dtype = op.dst.buffer.dtype
         if not holds(op.value, ISA_NAME[dtype]):
@@ -133,6 +137,22 @@ def _check_numbers(op: Op, dst: Region) -> None:
         if not isinstance(src, Region) and not holds(src, ISA_NAME[dst.buffer.dtype]):
             raise _error(op, f"{src!r} is no value of {_of(dst)}",
                          f"take a number that {dst.buffer.dtype} has")  # fmt: skip
+
+
+def _check_indexed(op: Op) -> None:
+    for region in op.regions:
+        if ISA_NAME[region.buffer.dtype] not in INDEXED_DTYPES:
+            taken = " or ".join(_TVM_NAME[name] for name in INDEXED_DTYPES)
+            raise _error(op, f"{_of(region)} is not {taken}",
+                         "T.tf.cast it first, and the result back")  # fmt: skip
+    if op.srcs:
+        _check_alike(op)
+    row = TILEFLOW.by_mnemonic[f"exec.{op.name}"]
+    for field, place, step in zip(("rstep", "cstep"), ("row", "col"), op.steps, strict=True):
+        low, high = row.by_name[field].bounds
+        if not low <= step <= high:
+            raise _error(op, f"T.tf.{place}() is taken {step} times",
+                         f"the machine's steps are {low}..{high}")  # fmt: skip
 
 
 def _check_float32(op: Op) -> None:

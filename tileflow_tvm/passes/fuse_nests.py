@@ -14,6 +14,7 @@ from tileflow_tvm.frontend.compute import (
     Result,
     Stage,
     accesses,
+    has_forms,
     map_accesses,
     rewrite,
     shared,
@@ -25,6 +26,7 @@ from tileflow_tvm.frontend.compute_cells import injective
 from tileflow_tvm.frontend.tile_ir import Affine, Alloc, Buffer, Program, Var
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.passes.lift_nests import COMBINE, nest_op
+from tileflow_tvm.passes.nest_forms import steps_fit
 from tileflow_tvm.passes.nest_layout import resident_sets
 from tileflow_tvm.passes.tile_nest import nest_fits
 
@@ -137,6 +139,8 @@ class _Fusion:
         init = rewrite(reader.init, leaf) if reader.init is not None else None
         stores = tuple((target, rewrite(expr, leaf)) for target, expr in reader.stores)
         new = _shared(replace(reader, value=value, init=init, stores=stores))
+        if not steps_fit(new):
+            return None
         if resident_sets(new) and not nest_fits(new, self.machine):
             return None
         return [*self.stages[:at], new, *self.stages[at + 1 :]]
@@ -284,6 +288,8 @@ def _expression_at(made: Stage, read: Access) -> Expr | None:
         return None
     if not read.flat:
         return substitute_axes(made.value, {var: read.index[dim] for var, dim in dims.items()})
+    if has_forms(made.value):
+        return None
     if any(source.fill is not None or source.number != made.target.number
            for source in accesses(made.value)):  # fmt: skip
         return None

@@ -182,7 +182,7 @@ class _Walker:
             if not isinstance(src, Region) or src.buffer is not op.dst.buffer:
                 continue
             of_modes = op.name in ("binary", "select") and op.modes[index] == "full"
-            by_element = op.name == "unary" or of_modes
+            by_element = op.name in ("unary", "affine_select") or of_modes
             if (src == op.dst and by_element) or self._are_apart(op.dst, src):
                 continue
             raise KernelError(

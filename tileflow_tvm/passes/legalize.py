@@ -31,6 +31,7 @@ from tileflow_tvm.frontend.compute import (
     affine_text,
     bounds,
     dtype_of,
+    has_forms,
     map_accesses,
     walk_expr,
 )
@@ -41,7 +42,8 @@ from tileflow_tvm.frontend.tile_ir import Affine, Buffer, Var
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.isa.program import MAX_ARG_RANK
 from tileflow_tvm.passes.coverage import fill_gaps
-from tileflow_tvm.passes.domains import masks, pad_below_masks, settle_conditions, stays_inside
+from tileflow_tvm.passes.domains import pad_below_masks, settle_conditions, stays_inside
+from tileflow_tvm.passes.nest_forms import check_forms
 
 MATRIX_RANK = 2
 """Up to here tensors are vectors and matrices."""
@@ -55,8 +57,9 @@ def legalize(func: PrimFunc, machine: Machine) -> PrimFunc:
     Ensures: constant shapes, float32; every block alone in its own serial loops from 0, one for
     each of its axes, none of extent 1; one store a block; indices are affine in the axes, or
     the number of the cell in row-major order is, and inside the tensor or guarded by a condition
-    that gives a constant; no lets and predicates; no cell is assigned twice by one block; no
-    temporary is read before it is written; what is written in part is zero elsewhere.
+    that gives a constant; other conditions that are left involve several indices; no lets and
+    predicates; no cell is assigned twice by one block; no temporary is read before it is
+    written; what is written in part is zero elsewhere.
     """
     return write_compute(accepted(func, machine), func)
 
@@ -84,12 +87,12 @@ def _settled(stage: Stage) -> list[Stage]:
                                 "everywhere", "remove it, or mend the condition")  # fmt: skip
     for part in parts:
         _check_stage(part)
-    left = next((mask for part in parts for mask in masks(part)), None)
-    if left is not None:
-        raise left.place.error(
-            "a value guarded by this condition is not supported",
-            "conditions on one index, and padding by a constant, are",
-        )
+        check_forms(part)
+        if any(isinstance(node, Result) for node in walk_expr(part.value)):
+            raise part.place.error(
+                f"block '{part.name}' assigns its cells only where a condition on several indices "
+                "holds", "loop over all of them, and choose the value with T.if_then_else",
+            )  # fmt: skip
     return parts
 
 
@@ -100,9 +103,9 @@ def _is_idle(stage: Stage) -> bool:
 
 def is_matrix_function(function: ComputeFunction) -> bool:
     """Whether all tensors are float32 vectors and matrices, read and written whole and in order,
-    and nothing is computed in another type or chosen."""
-    exprs = [expr for stage in function.stages for expr in (stage.value, stage.init) if expr]
-    return all(
+    and nothing is computed in another type, chosen, or depends on indices otherwise."""
+    exprs = [e for stage in function.stages for e in (stage.value, stage.init) if e is not None]
+    return not any(map(has_forms, exprs)) and all(
         buffer.dtype == "float32" for buffer in (*function.params, *function.temps)
     ) and not any(
         isinstance(node, Cast) or (isinstance(node, Apply)

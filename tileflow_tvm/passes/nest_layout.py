@@ -15,6 +15,7 @@ from tileflow_tvm.frontend.compute import (
     Reduced,
     Stage,
     dtype_of,
+    forms,
     parts,
     walk_expr,
 )
@@ -121,7 +122,8 @@ def axes_of(expr: Expr) -> frozenset[Var]:
         return expr.axes
     if isinstance(expr, Reduced):
         return axes_of(expr.value) - set(expr.over)
-    return frozenset().union(*(axes_of(part) for part in parts(expr)))
+    own = (frozenset(var for var, _ in form.terms) for form in forms(expr))
+    return frozenset().union(*own, *(axes_of(part) for part in parts(expr)))
 
 
 @dataclass(frozen=True)

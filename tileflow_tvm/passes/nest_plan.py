@@ -12,7 +12,16 @@ from functools import cached_property
 from itertools import product as pairs
 from math import prod
 
-from tileflow_tvm.frontend.compute import Access, Apply, Axis, Stage, accesses, walk_expr
+from tileflow_tvm.frontend.compute import (
+    Access,
+    Apply,
+    Axis,
+    Index,
+    Mask,
+    Stage,
+    accesses,
+    walk_expr,
+)
 from tileflow_tvm.frontend.tile_ir import ITEMSIZE
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.passes.cost import (
@@ -22,6 +31,7 @@ from tileflow_tvm.passes.cost import (
     padded,
     vector_cycles,
 )
+from tileflow_tvm.passes.nest_forms import holds_forms
 from tileflow_tvm.passes.nest_layout import EMPTY, MAX_RANK, Layout, Roles, Side
 
 LONGEST = 8192
@@ -45,6 +55,9 @@ def plan_nest(stage: Stage, roles: Roles, machine: Machine) -> Iterator[Layout]:
             best = bytes_needed
             yield rated[at][1]
 
+
+_COMPUTED = (Apply, Mask, Index)
+"""Expressions that take an instruction."""
 
 Rating = tuple[int, int, int]
 """Cycles, bytes on chip, instructions."""
@@ -73,15 +86,15 @@ class _Planner:
         self.stores = [_Load(access, False) for access, _ in stage.results]
         if stage.continues:
             self.loads.append(_Load(stage.target, False))
-        self.inner_ops = sum(isinstance(n, Apply) for n in walk_expr(stage.value))
+        self.inner_ops = sum(isinstance(n, _COMPUTED) for n in walk_expr(stage.value))
         self.outer_ops = sum(
-            isinstance(n, Apply) for _, expr in stage.results for n in walk_expr(expr)
+            isinstance(n, _COMPUTED) for _, expr in stage.results for n in walk_expr(expr)
         )
         self.target = dict(stage.target.number.terms)
 
     def rated(self) -> Iterator[tuple[Rating, Layout]]:
         for layout in self._layouts():
-            if not self._holds_resident(layout):
+            if not self._holds_resident(layout) or not holds_forms(self.stage, layout):
                 continue
             rating = self._rating(layout)
             if rating is not None:

@@ -16,15 +16,20 @@ from tileflow_tvm.frontend.compute import (
     Cast,
     Const,
     Expr,
+    Index,
+    Mask,
     Reduced,
     Result,
     Stage,
     dtype_of,
     parts,
+    substituted,
     walk_expr,
 )
 from tileflow_tvm.frontend.compute_expr import constant
 from tileflow_tvm.frontend.tile_ir import (
+    COL,
+    ROW,
     Affine,
     Alloc,
     Buffer,
@@ -39,6 +44,7 @@ from tileflow_tvm.frontend.tile_ir import (
 )
 from tileflow_tvm.passes.constants import folded
 from tileflow_tvm.passes.lift_nests import COMBINE
+from tileflow_tvm.passes.nest_forms import step_along
 from tileflow_tvm.passes.nest_layout import Layout, Roles, Side
 from tileflow_tvm.passes.nest_transfer import Box, Views, box_of
 
@@ -275,7 +281,11 @@ class _NestWriter:
             return self._reduced_on_chip(expr, context)
         if isinstance(expr, Cast):
             return self._cast(expr, context)
-        assert isinstance(expr, Apply), "legalize leaves no conditions"
+        if isinstance(expr, Mask):
+            return self._mask(expr, context)
+        if isinstance(expr, Index):
+            return self._index(expr, context)
+        assert isinstance(expr, Apply)
         blocks = tuple(self._eval(arg, context) for arg in expr.args)
         dtype = dtype_of(expr) if expr.func == SELECT else "float32"
         return self._apply(expr.func, blocks, context, dtype)
@@ -341,7 +351,7 @@ class _NestWriter:
                 and (block.owned, block.kind) == (True, kind)
                 and (dst.buffer.dtype == dtype)
             ):  # whoever needs what it held loads it again
-                self.loaded = {key: seen for key, seen in self.loaded.items() if seen is not dst}
+                self._overwritten(dst)
                 return dst, kind
         return self._alloc(kind, context, dtype), kind
 
@@ -358,6 +368,78 @@ class _NestWriter:
         srcs = tuple(block.operand for block in blocks)
         context.body.append(Op("select", dst, srcs, modes=modes, loc=self.loc))
         return Block(dst, kind, owned=True)
+
+    def _overwritten(self, dst: Region) -> None:
+        """Whoever needs what it held loads it again."""
+        self.loaded = {key: block for key, block in self.loaded.items() if block is not dst}
+
+    # What depends on indices.
+
+    def _mask(self, expr: Mask, context: _Context) -> Block:
+        """`yes` where all conditions hold, else `no`; one condition after the other."""
+        yes, no = self._eval(expr.yes, context), self._eval(expr.no, context)
+        found = (b.operand.buffer.dtype for b in (yes, no) if isinstance(b.operand, Region))
+        dtype = next(found, None) or dtype_of(expr)
+        wide = dtype if dtype in ("float32", "int32") else "float32"
+        result, other = (
+            self._converted(block, wide, context) if isinstance(block.operand, Region) else block
+            for block in (yes, no)
+        )
+        if len(expr.conditions) > 1:
+            other = replace(other, owned=False)
+        for condition in reversed(expr.conditions):
+            result = self._chosen(condition, result, other, wide, context)
+        return self._converted(result, dtype, context)
+
+    def _chosen(
+        self, condition: Affine, yes: Block, no: Block, dtype: str, context: _Context
+    ) -> Block:
+        """`yes` where `condition` is not negative, else `no`."""
+        below = condition * -1 - 1
+        if isinstance(no.operand, float):
+            return self._selected(condition, yes, no.operand, dtype, context)
+        if isinstance(yes.operand, float):
+            return self._selected(below, no, yes.operand, dtype, context)
+        # x + -0.0 is x, whatever it is.
+        kept = self._selected(condition, yes, -0.0, dtype, context)
+        rest = self._selected(below, no, -0.0, dtype, context)
+        return self._apply("add", (kept, rest), context)
+
+    def _selected(
+        self, condition: Affine, block: Block, value: float, dtype: str, context: _Context
+    ) -> Block:
+        """`block` where `condition` is not negative, else `value`."""
+        own = self._kind_of(condition, context)
+        kind = (block.kind[0] or own[0], block.kind[1] or own[1])
+        block = self._spread(block, kind, context, dtype)
+        assert isinstance(block.operand, Region)
+        dst = block.operand
+        if block.owned:
+            self._overwritten(dst)
+        else:
+            dst = self._alloc(kind, context, dtype)
+        context.body.append(Op("affine_select", dst, (block.operand,), value=value, loc=self.loc,
+                               form=self._form(condition, kind, context)))  # fmt: skip
+        return Block(dst, kind, owned=True)
+
+    def _index(self, expr: Index, context: _Context) -> Block:
+        kind = self._kind_of(expr.form, context)
+        dst = self._alloc(kind, context, expr.dtype)
+        form = self._form(expr.form, kind, context)
+        context.body.append(Op("iota", dst, form=form, loc=self.loc))
+        return Block(dst, kind, owned=True)
+
+    def _kind_of(self, form: Affine, context: _Context) -> Kind:
+        axes = frozenset(var for var, _ in form.terms)
+        return context.rows.meets(axes), context.cols.meets(axes)
+
+    def _form(self, value: Affine, kind: Kind, context: _Context) -> Affine:
+        """`value` from the place of an element in a block of `kind`; a vector is one row."""
+        form = substituted(value, context.start)
+        row = ROW if all(kind) else COL
+        if kind[0]:
+            form += Affine.of(row) * step_along(value, context.rows)
+        return form + Affine.of(COL) * step_along(value, context.cols) if kind[1] else form
 
     def _binary(self, func: str, dst: Region, blocks: tuple[Block, ...], kind: Kind) -> Op:
         modes = tuple(_mode(block, kind) for block in blocks)

@@ -144,6 +144,17 @@ class OperandForms:
     def _cast(self, op: Op, levels: Levels) -> dict[str, float | Key]:
         return {"src": self._source(op.srcs[0], levels), "scale": op.scale}
 
+    def _affine_select(self, op: Op, levels: Levels) -> dict[str, int | float | Key]:
+        source = self._source(op.srcs[0], levels)
+        return {"src": source, "value": op.value, **self._form(op, levels)}
+
+    def _iota(self, op: Op, levels: Levels) -> dict[str, int | Key]:
+        return self._form(op, levels)
+
+    def _form(self, op: Op, levels: Levels) -> dict[str, int | Key]:
+        rstep, cstep = op.steps
+        return {"base": self._affine(op.base, levels), "rstep": rstep, "cstep": cstep}
+
     def _dma(self, op: Op, levels: Levels) -> dict[str, int | float | str | Key]:
         load = op.engine is Engine.LOAD
         chip, dram = op.ends
