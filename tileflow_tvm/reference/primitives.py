@@ -148,7 +148,8 @@ def _reduce(low: Lowering, op: Op) -> list[Any]:
 def _copy(low: Lowering, op: Op) -> list[Any]:
     dst, src = op.regions
     if dst.buffer.scope.on_chip is src.buffer.scope.on_chip:
-        same = identity_of_copy(op)
+        vector = 1 in (len(dst.shape), len(src.shape))  # a row or a column: the order is the same
+        same = identity_of_copy(replace(op, transposed=op.transposed and not vector))
         return PRIMITIVES[same.name](low, same)
     name = "load" if dst.buffer.scope.on_chip else "store"
     return PRIMITIVES[name](low, replace(op, name=name))
