@@ -25,6 +25,7 @@ LAYERS = {
     "assembler": {"errors", "isa"},
     "frontend": {"errors", "isa"},
     "passes": {"errors", "isa", "frontend"},
+    "reference": {"errors", "isa", "frontend", "passes"},
     "kernels": set(),
     "timing": {"isa"},
     "sim": {"errors", "isa", "timing", "_sim"},
@@ -33,7 +34,7 @@ LAYERS = {
     "driver": {
         "errors", "files", "isa", "assembler", "frontend", "passes", "sim", "timing", "cache",
     },
-    "golden": {"errors", "isa", "frontend", "driver", "sim"},
+    "golden": {"errors", "isa", "frontend", "reference", "driver", "sim"},
     "cli": {
         "", "errors", "isa", "assembler", "frontend", "passes", "kernels", "sim", "timing",
         "files", "cache", "driver", "golden",
@@ -49,6 +50,7 @@ OUTSIDE = {
     "assembler": set(),
     "frontend": {"tvm", "tvm_ffi", "numpy"},
     "passes": {"tvm.tirx"},
+    "reference": {"tvm", "numpy"},
     "kernels": {"tvm", "numpy"},
     "timing": set(),
     "sim": {"numpy", "ml_dtypes"},

@@ -174,16 +174,16 @@ def load(path: str | os.PathLike[str]) -> Executable:
     return Executable(from_bytes(data, file=file), data, file)
 
 
-def _dump_to(folder: Path) -> Callable[[str, str], None]:
+def _dump_to(folder: Path) -> Callable[[str, PrimFunc], None]:
     """A watcher that writes each pass's script as NN_name.py."""
     if folder.exists() and not folder.is_dir():
         raise KernelError(f"{folder} is not a directory", hint="--dump-passes makes one of its own")
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
 
-    def watch(name: str, script: str) -> None:
+    def watch(name: str, func: PrimFunc) -> None:
         nonlocal count
-        write_whole(folder / f"{count:02}_{name}.py", script.encode())
+        write_whole(folder / f"{count:02}_{name}.py", func.script().encode())
         count += 1
 
     return watch

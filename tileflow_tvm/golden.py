@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,9 @@ RTOL, ATOL = 1e-4, 1e-5
 EPSILON = {"bfloat16": 2.0**-7}
 """Element types whose own step is larger than RTOL."""
 
+Executed = tuple[str, Sequence[np.ndarray]]
+"""The name of a stage of the compilation, and what is written by it."""
+
 
 class CheckError(TileflowError):
     """The kernel's result is not the oracle's, or differs between engines."""
@@ -33,12 +37,13 @@ class CheckError(TileflowError):
 @dataclass(frozen=True)
 class Report:
     """A comparison that passed: the largest differences over all outputs, and what each engine
-    did."""
+    did; with `validate`, the passes after which the function was executed."""
 
     outputs: tuple[np.ndarray, ...]
     max_abs: float
     max_rel: float
     stats: dict[str, Stats]
+    passes: tuple[str, ...] = ()
 
 
 def check(
@@ -50,6 +55,7 @@ def check(
     rtol: float = RTOL,
     atol: float = ATOL,
     fuse: bool = True,
+    validate: bool = False,
     **scalars: int,
 ) -> Report:
     """Run `kernel` in both engines and compare every element with an oracle.
@@ -58,11 +64,13 @@ def check(
     float64 and returns the outputs (one array, or a sequence); without it a compute-level
     function is run by TVM's LLVM. An element passes where |got - want| <= rtol * |want| + atol *
     max|want|; NaN matches NaN, an infinity itself. `fuse` is
-    `tf.compile`'s. Raises CheckError with the first mismatches.
+    `tf.compile`'s. With `validate` the function after each pass is executed too, as plain loops by
+    TVM's LLVM, and the error names the first pass after which it computes something else. Raises
+    CheckError with the first mismatches.
     """
     return compare(
         kernel, inputs, scalars, oracle=oracle, machine=machine, seed=seed, rtol=rtol, atol=atol,
-        fuse=fuse,
+        fuse=fuse, validate=validate,
     )  # fmt: skip
 
 
@@ -77,13 +85,17 @@ def compare(
     rtol: float = RTOL,
     atol: float = ATOL,
     fuse: bool = True,
+    validate: bool = False,
 ) -> Report:
     """`check` for launch scalars of any name. An error that no line is to blame for is at the
     kernel's function."""
     try:
         exe = kernel if isinstance(kernel, Executable) else compile(kernel, machine, fuse=fuse)
         arrays = list(inputs) or draw_inputs(exe, seed)
-        return _compare_all(kernel, exe, arrays, scalars or {}, oracle, (rtol, atol))
+        execute = partial(_executions, kernel, exe, arrays, scalars or {}, fuse)
+        return _compare_all(
+            kernel, exe, arrays, scalars or {}, oracle, (rtol, atol), execute if validate else tuple
+        )
     except TileflowError as error:
         if error.has_place or isinstance(kernel, Executable):
             raise
@@ -100,12 +112,14 @@ def _compare_all(
     scalars: Mapping[str, int],
     oracle: Callable[..., Any] | None,
     tolerance: tuple[float, float],
+    execute: Callable[[], Iterable[Executed]],
 ) -> Report:
     threaded = exe.simulator.run(arrays, scalars, engine="threaded")
     sequential = exe.simulator.run(arrays, scalars, engine="sequential")
     names = [arg.name for arg in exe.simulator.writes]
     for name, got, want in zip(names, threaded.outputs, sequential.outputs, strict=True):
         _same_bits(name, got, want)
+    passes = validated(execute(), names, tolerance)
     wanted = _expected(kernel, exe, arrays, oracle, scalars)
     if len(wanted) != len(names):
         raise CallError(
@@ -121,7 +135,53 @@ def _compare_all(
         max((pair[0] for pair in worst), default=0.0),
         max((pair[1] for pair in worst), default=0.0),
         {"sequential": sequential.stats, "threaded": threaded.stats},
+        passes,
     )
+
+
+def _executions(
+    kernel: PrimFunc | IRModule | Executable,
+    exe: Executable,
+    arrays: list[Any],
+    scalars: Mapping[str, int],
+    fuse: bool,
+) -> Iterable[Executed]:
+    """What `kernel` gives as it is, and after each pass."""
+    if isinstance(kernel, Executable):
+        what = f"a compiled program carries no passes: {kernel}"
+        raise CallError(what, hint="validate the kernel itself")
+    from tileflow_tvm.frontend.module import only_function
+    from tileflow_tvm.reference.stages import executions
+
+    arguments = _by_argument(exe.program.args, arrays)
+    return executions(only_function(kernel), exe.machine, arguments, scalars, fused=fuse)
+
+
+def validated(
+    executed: Iterable[Executed],
+    names: Sequence[str],
+    tolerance: tuple[float, float] = (RTOL, ATOL),
+) -> tuple[str, ...]:
+    """The stages in `executed` behind the first one, all of which gave what that gave. `names` are
+    those of the outputs. CheckError that names the first stage which did not."""
+    passes: list[str] = []
+    wanted: Sequence[np.ndarray] | None = None
+    for stage, outputs in executed:
+        if wanted is None:
+            wanted = outputs
+            continue
+        for name, got, want in zip(names, outputs, wanted, strict=True):
+            try:
+                _compare(name, got, want, *tolerance)
+            except CheckError as error:
+                raise CheckError(
+                    f"after pass '{stage}' the function computes something else: {error.what}",
+                    notes=error.notes,
+                    hint="tileflow compile --dump-passes DIR writes the function after each pass; "
+                         "this is a defect of ours: report it with the kernel",
+                ) from error  # fmt: skip
+        passes.append(stage)
+    return tuple(passes)
 
 
 def draw_inputs(exe: Executable, seed: int) -> list[np.ndarray]:

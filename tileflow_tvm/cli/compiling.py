@@ -60,6 +60,11 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     _add_kernel(check)
     check.add_argument("--seed", type=seed, default=0, help="draws the inputs (default: 0)")
+    check.add_argument(
+        "--validate", action="store_true",
+        help="execute the kernel after each pass too, as plain loops by TVM's LLVM, and name the "
+             "first pass after which it computes something else",
+    )  # fmt: skip
     add_scalars(check)
     add_json(check)
 
@@ -161,7 +166,7 @@ def check_kernel(args: argparse.Namespace) -> None:
     with launch_words():
         report = compare(
             kernel.func, scalars=scalars_of(args), oracle=kernel.oracle, machine=args.machine,
-            seed=args.seed, fuse=args.fuse,
+            seed=args.seed, fuse=args.fuse, validate=args.validate,
         )  # fmt: skip
     if args.json:
         print_json(_as_json(args, report))
@@ -172,6 +177,8 @@ def check_kernel(args: argparse.Namespace) -> None:
             ("largest absolute difference", f"{report.max_abs:.3g}"),
             ("largest relative difference", f"{report.max_rel:.3g}"),
         ]
+        if args.validate:
+            rows.append(("the same after", ", ".join(report.passes)))
         print_table((f"check {args.kernel}", "fine"), rows)
 
 
@@ -181,5 +188,6 @@ def _as_json(args: argparse.Namespace, report: Any) -> dict[str, Any]:
         "seed": args.seed,
         "max_abs": report.max_abs,
         "max_rel": report.max_rel,
+        "passes": list(report.passes),
         "stats": {engine: stats.as_dict() for engine, stats in report.stats.items()},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -35,8 +35,8 @@ of its own."""
 TO_PLACED: tuple[Pass, ...] = (infer_scope, plan_sram, pipeline)
 """What takes a tile-level program to one that `emit` accepts."""
 
-Watcher = Callable[[str, str], None]
-"""Called with a pass's name and the TVMScript after it."""
+Watcher = Callable[[str, PrimFunc], None]
+"""Called with a pass's name and the function after it."""
 
 
 def run_passes(
@@ -58,35 +58,52 @@ def run_passes(
 def _run_passes(
     func: PrimFunc, machine: Machine, watch: Watcher | None, fused: bool
 ) -> isa.Program:
-    def show(name: str, shown: PrimFunc) -> None:
+    fusion = lifted = None
+    for name, stage in stages(func, machine, fused=fused):
+        if name == "lift":
+            lifted = stage
+        if name == "tile" and isinstance(lifted, Program) and isinstance(stage, Program):
+            fusion = kept_on_chip(lifted, stage)
         if watch:
-            watch(name, shown.script())
+            watch(name, write(stage) if isinstance(stage, Program) else stage)
+    assert isinstance(stage, Program)
+    emitted = emit(stage, machine)
+    scalar = [lifted is not None and is_scalar(param) for param in func.params]
+    args = zip_longest(emitted.args, scalar[: len(emitted.args)])
+    shaped = tuple(replace(arg, shape=()) if rank_0 else arg for arg, rank_0 in args)
+    return replace(emitted, args=shaped, fusion=fusion)
 
-    show("input", func)
-    lifted = None
-    scalars: tuple[bool, ...] = ()
+
+def stages(
+    func: PrimFunc, machine: Machine, *, fused: bool = True, extra: Mapping[str, Pass] | None = None
+) -> Iterator[tuple[str, PrimFunc | Program]]:
+    """`func` as it came ("input"), and what each pass makes of it, up to what `emit` takes.
+
+    `extra` are further passes, each behind the one it is called after in the mapping ("input" of a
+    tile-level function is the function as it was read); their names are those of the functions.
+    """
+    yield "input", func
     if level(func) == "compute":
-        scalars = tuple(is_scalar(param) for param in func.params)
         func = legalize(func, machine)
-        show("legalize", func)
-        lifted = program = lift(func, machine)
-        if watch:
-            show("lift", write(program))
+        yield "legalize", func
+        name, program = "lift", lift(func, machine)
+        yield name, program
         passes = tuple(step for step in TO_TILES if fused or step is not fuse) + TO_PLACED
     else:
-        program = read(func)
+        name, program = "input", read(func)
         if not any(role != "in" for role in program.roles):
             what = "the function writes none of its arguments"
             raise KernelError(what, hint="T.tf.store writes a block to a parameter: its results")
         passes = TO_PLACED
-    fusion = None
-    for step in passes:
+    for step in _with_extra(passes, name, extra or {}):
         program = step(program, machine)
-        if step is tile and lifted is not None:
-            fusion = kept_on_chip(lifted, program)
-        if watch:
-            show(step.__name__, write(program))
-    emitted = emit(program, machine)
-    args = zip_longest(emitted.args, scalars)
-    shaped = tuple(replace(arg, shape=()) if scalar else arg for arg, scalar in args)
-    return replace(emitted, args=shaped, fusion=fusion)
+        yield step.__name__, program
+
+
+def _with_extra(passes: Iterable[Pass], first: str, extra: Mapping[str, Pass]) -> Iterator[Pass]:
+    if first in extra:
+        yield extra[first]
+    for step in passes:
+        yield step
+        if step.__name__ in extra:
+            yield extra[step.__name__]
