@@ -97,7 +97,18 @@ class Resolver {
       case isa::Opcode::kExecFill: return fill(op.as<isa::ExecFill>(), visit);
       case isa::Opcode::kExecTranspose: return transpose(op.as<isa::ExecTranspose>(), visit);
       case isa::Opcode::kExecCast: return cast(op.as<isa::ExecCast>(), visit);
-      default: return;
+      // These touch nothing. There is no default, so that the build fails where one is forgotten.
+      case isa::Opcode::kHalt:
+      case isa::Opcode::kLoop:
+      case isa::Opcode::kEnd:
+      case isa::Opcode::kAgen:
+      case isa::Opcode::kStride:
+      case isa::Opcode::kExt:
+      case isa::Opcode::kSem:
+      case isa::Opcode::kScalar:
+      case isa::Opcode::kLoadNop:
+      case isa::Opcode::kExecNop:
+      case isa::Opcode::kStoreNop: return;
     }
   }
 

@@ -1,4 +1,4 @@
-#include "session.h"
+#include "loaded_program.h"
 
 #include <algorithm>
 #include <charconv>
@@ -90,19 +90,19 @@ std::vector<Traffic> dram_traffic(const Program& program, const Counters& counte
   return traffic;
 }
 
-void Session::check_scalars(const std::vector<std::int64_t>& scalars) const {
+void LoadedProgram::check_scalars(const std::vector<std::int64_t>& scalars) const {
   if (scalars.size() == program_->scalars.size()) return;
   throw Fault(FaultKind::kCall, "the program has " + std::to_string(program_->scalars.size()) +
                                     " launch scalars, not " + std::to_string(scalars.size()));
 }
 
-std::optional<Work> Session::proof_for(const std::vector<std::int64_t>& scalars) {
+std::optional<Work> LoadedProgram::proof_for(const std::vector<std::int64_t>& scalars) {
   const std::lock_guard lock(mutex_);
   const auto found = proofs_.find(scalars);
   return found == proofs_.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::int64_t Session::verify(const std::vector<std::int64_t>& scalars, const Poll& poll) {
+std::int64_t LoadedProgram::verify(const std::vector<std::int64_t>& scalars, const Poll& poll) {
   check_scalars(scalars);
   if (proof_for(scalars)) return 0;
   const std::int64_t start = now_ns();
@@ -114,8 +114,8 @@ std::int64_t Session::verify(const std::vector<std::int64_t>& scalars, const Pol
   return time;
 }
 
-std::shared_ptr<const TimingReport> Session::time(const std::vector<std::int64_t>& scalars,
-                                                  const Poll& poll) {
+std::shared_ptr<const TimingReport> LoadedProgram::time(const std::vector<std::int64_t>& scalars,
+                                                        const Poll& poll) {
   verify(scalars, poll);
   {
     const std::lock_guard lock(mutex_);
@@ -129,7 +129,7 @@ std::shared_ptr<const TimingReport> Session::time(const std::vector<std::int64_t
   return timings_.emplace(scalars, std::move(timing)).first->second;
 }
 
-std::unique_ptr<Buffers> Session::take_buffers() {
+std::unique_ptr<Buffers> LoadedProgram::take_buffers() {
   {
     const std::lock_guard lock(mutex_);
     if (spare_) return std::move(spare_);
@@ -137,12 +137,12 @@ std::unique_ptr<Buffers> Session::take_buffers() {
   return std::make_unique<Buffers>(*program_);
 }
 
-void Session::give_back(std::unique_ptr<Buffers> buffers) {
+void LoadedProgram::give_back(std::unique_ptr<Buffers> buffers) {
   const std::lock_guard lock(mutex_);
   spare_ = std::move(buffers);
 }
 
-RunReport Session::run(const RunRequest& request, const Poll& poll) {
+RunReport LoadedProgram::run(const RunRequest& request, const Poll& poll) {
   check_scalars(request.scalars);
   const Kernels& kernels = find_kernels(request.level);
   std::int64_t verify_ns = 0;

@@ -67,10 +67,10 @@ struct Traffic {
 };
 std::vector<Traffic> dram_traffic(const Program& program, const Counters& counters);
 
-// Several threads may use one session.
-class Session {
+// Several threads may use one at once.
+class LoadedProgram {
  public:
-  explicit Session(std::span<const std::uint8_t> file) : program_(parse_program(file)) {}
+  explicit LoadedProgram(std::span<const std::uint8_t> file) : program_(parse_program(file)) {}
 
   const Program& program() const { return *program_; }
   std::shared_ptr<const Program> shared_program() const { return program_; }
