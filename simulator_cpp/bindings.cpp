@@ -177,6 +177,7 @@ py::dict dict_of(const Figures& figures) {
   stats["wall_ns"] = report.wall_ns;
   stats["overlap_ns"] = report.overlap_ns;
   stats["verify_ns"] = report.verify_ns;
+  stats["helped_bands"] = report.helped_bands;
   return stats;
 }
 
@@ -239,14 +240,14 @@ py::dict time(LoadedProgram& loaded, const std::vector<std::int64_t>& scalars) {
 
 Figures run(LoadedProgram& loaded, const py::sequence& given, std::vector<std::int64_t> scalars,
             const std::string& engine, const std::string& level, bool verify, int threads,
-            std::int64_t hand_over) {
+            std::int64_t hand_over, bool share_gemms) {
   const py::tuple arrays(given);  // keeps them alive, whatever becomes of the sequence
   const RunRequest request{.args = memories_of(loaded.program(), arrays),
                            .scalars = std::move(scalars),
                            .engine = engine_named(engine),
                            .level = level,
                            .verify = verify,
-                           .threading = {threads, hand_over}};
+                           .threading = {threads, hand_over, share_gemms}};
   const Poll poll = SignalPoll();
   const py::gil_scoped_release release;
   return {loaded.shared_program(), loaded.run(request, poll)};
@@ -285,13 +286,17 @@ void bind_program(py::module_& module) {
           "Proves the program for these launch scalars; the ns it took, 0 where it was proven.")
       .def("time", &time, py::arg("scalars") = std::vector<std::int64_t>(),
            "Model time for these launch scalars; proves the program unless it was.")
-      .def("run", &run, py::arg("arrays"), py::arg("scalars") = std::vector<std::int64_t>(),
-           py::arg("engine") = "auto", py::arg("level") = "", py::arg("verify") = true,
-           py::kw_only(), py::arg("threads") = 0, py::arg("hand_over") = -1,
-           "Runs on arrays, one for each argument and of its dtype; `out` and `inout` ones are "
-           "written.\n"
-           "`threads` and `hand_over` are for tests of the threaded engine: how many threads, and\n"
-           "after how many instructions to wait for them (-1: never).");
+      .def(
+          "run", &run, py::arg("arrays"), py::arg("scalars") = std::vector<std::int64_t>(),
+          py::arg("engine") = "auto", py::arg("level") = "", py::arg("verify") = true,
+          py::kw_only(), py::arg("threads") = 0, py::arg("hand_over") = -1,
+          py::arg("share_gemms") = false,
+          "Runs on arrays, one for each argument and of its dtype; `out` and `inout` ones are "
+          "written.\n"
+          "`threads`, `hand_over` and `share_gemms` are for tests of the threaded engine: how "
+          "many\n"
+          "threads, after how many instructions to wait for them (-1: never), and whether several\n"
+          "compute every product, however busy the host is.");
 }
 
 }  // namespace

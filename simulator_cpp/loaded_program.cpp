@@ -8,6 +8,7 @@
 
 #include "fault.h"
 #include "parker.h"
+#include "processors.h"
 
 namespace tileflow {
 namespace {
@@ -16,7 +17,17 @@ constexpr std::size_t kMostProofs = 4096;  // and timings
 
 // TILEFLOW_HAND_OVER=n makes the threaded engine wait for its threads after n instructions, so that
 // tests and experiments on short programs are not over before the threads wake up.
+// TILEFLOW_SHARE_GEMMS=1 makes several threads compute every product, however busy the host is.
 Threading with_environment(Threading threading) {
+  const char* share = std::getenv("TILEFLOW_SHARE_GEMMS");
+  if (share != nullptr && *share != '\0') {
+    const std::string_view value = share;
+    if (value != "0" && value != "1") {
+      throw Fault(FaultKind::kRun,
+                  "TILEFLOW_SHARE_GEMMS is '" + std::string(value) + "', not 0 or 1");
+    }
+    threading.share_gemms |= value == "1";
+  }
   const char* text = std::getenv("TILEFLOW_HAND_OVER");
   if (threading.hand_over >= 0 || text == nullptr || *text == '\0') return threading;
   const std::string_view digits = text;
@@ -166,7 +177,8 @@ RunReport LoadedProgram::run(const RunRequest& request, const Poll& poll) {
   const std::int64_t start = now_ns();
   Threading threading = with_environment(request.threading);
   // A short program is over before a thread is awake: calling one would only cost time.
-  if (threaded && threading.hand_over < 0 && !threads_pay(*proof)) threading.threads = 1;
+  const bool for_speed = threading.hand_over < 0 && !threading.share_gemms;
+  if (threaded && for_speed && !threads_pay(*proof)) threading.threads = 1;
   Outcome outcome =
       threaded ? run_threaded(launch, threading) : run_sequential(launch, proof.has_value());
   const std::int64_t wall_ns = now_ns() - start;
@@ -176,7 +188,8 @@ RunReport LoadedProgram::run(const RunRequest& request, const Poll& poll) {
           std::move(outcome.counters),
           wall_ns,
           outcome.overlap_ns,
-          verify_ns};
+          verify_ns,
+          outcome.helped_bands};
 }
 
 }  // namespace tileflow

@@ -55,6 +55,7 @@ struct RunReport {
   const char* level;
   Counters counters;
   std::int64_t wall_ns = 0, overlap_ns = 0, verify_ns = 0;
+  std::int64_t helped_bands = 0;
 };
 
 // How many of each mnemonic ran, in the order of the instruction table.
