@@ -14,8 +14,8 @@
 #include "fault.h"
 #include "isa.h"
 #include "kernels/bindings_kernels.h"
+#include "loaded_program.h"
 #include "parker.h"
-#include "session.h"
 
 namespace py = pybind11;
 
@@ -177,6 +177,7 @@ py::dict dict_of(const Figures& figures) {
   stats["wall_ns"] = report.wall_ns;
   stats["overlap_ns"] = report.overlap_ns;
   stats["verify_ns"] = report.verify_ns;
+  stats["helped_bands"] = report.helped_bands;
   return stats;
 }
 
@@ -228,33 +229,33 @@ py::dict timing_of(const TimingReport& report) {
   return timing;
 }
 
-py::dict time(Session& session, const std::vector<std::int64_t>& scalars) {
+py::dict time(LoadedProgram& loaded, const std::vector<std::int64_t>& scalars) {
   const Poll poll = SignalPoll();
   const auto report = [&] {
     const py::gil_scoped_release release;
-    return session.time(scalars, poll);
+    return loaded.time(scalars, poll);
   }();
   return timing_of(*report);
 }
 
-Figures run(Session& session, const py::sequence& given, std::vector<std::int64_t> scalars,
+Figures run(LoadedProgram& loaded, const py::sequence& given, std::vector<std::int64_t> scalars,
             const std::string& engine, const std::string& level, bool verify, int threads,
-            std::int64_t hand_over) {
+            std::int64_t hand_over, bool share_gemms) {
   const py::tuple arrays(given);  // keeps them alive, whatever becomes of the sequence
-  const RunRequest request{.args = memories_of(session.program(), arrays),
+  const RunRequest request{.args = memories_of(loaded.program(), arrays),
                            .scalars = std::move(scalars),
                            .engine = engine_named(engine),
                            .level = level,
                            .verify = verify,
-                           .threading = {threads, hand_over}};
+                           .threading = {threads, hand_over, share_gemms}};
   const Poll poll = SignalPoll();
   const py::gil_scoped_release release;
-  return {session.shared_program(), session.run(request, poll)};
+  return {loaded.shared_program(), loaded.run(request, poll)};
 }
 
-std::unique_ptr<Session> decode(const py::bytes& file) {
+std::unique_ptr<LoadedProgram> decode(const py::bytes& file) {
   const std::string_view view = file;
-  return std::make_unique<Session>(
+  return std::make_unique<LoadedProgram>(
       std::span(reinterpret_cast<const std::uint8_t*>(view.data()), view.size()));
 }
 
@@ -271,26 +272,31 @@ void bind_program(py::module_& module) {
       .def("__getitem__", [](const Figures& figures, const py::str& name) {
         return py::object(dict_of(figures)[name]);
       });
-  py::class_<Session>(module, "Program", "A decoded .bin. Several threads may run it at once.")
+  py::class_<LoadedProgram>(module, "Program",
+                            "A decoded .bin. Several threads may run it at once.")
       .def(py::init(&decode), py::arg("file"))
       .def(
           "verify",
-          [](Session& session, const std::vector<std::int64_t>& scalars) {
+          [](LoadedProgram& loaded, const std::vector<std::int64_t>& scalars) {
             const Poll poll = SignalPoll();
             const py::gil_scoped_release release;
-            return session.verify(scalars, poll);
+            return loaded.verify(scalars, poll);
           },
           py::arg("scalars") = std::vector<std::int64_t>(),
           "Proves the program for these launch scalars; the ns it took, 0 where it was proven.")
       .def("time", &time, py::arg("scalars") = std::vector<std::int64_t>(),
            "Model time for these launch scalars; proves the program unless it was.")
-      .def("run", &run, py::arg("arrays"), py::arg("scalars") = std::vector<std::int64_t>(),
-           py::arg("engine") = "auto", py::arg("level") = "", py::arg("verify") = true,
-           py::kw_only(), py::arg("threads") = 0, py::arg("hand_over") = -1,
-           "Runs on arrays, one for each argument and of its dtype; `out` and `inout` ones are "
-           "written.\n"
-           "`threads` and `hand_over` are for tests of the threaded engine: how many threads, and\n"
-           "after how many instructions to wait for them (-1: never).");
+      .def(
+          "run", &run, py::arg("arrays"), py::arg("scalars") = std::vector<std::int64_t>(),
+          py::arg("engine") = "auto", py::arg("level") = "", py::arg("verify") = true,
+          py::kw_only(), py::arg("threads") = 0, py::arg("hand_over") = -1,
+          py::arg("share_gemms") = false,
+          "Runs on arrays, one for each argument and of its dtype; `out` and `inout` ones are "
+          "written.\n"
+          "`threads`, `hand_over` and `share_gemms` are for tests of the threaded engine: how "
+          "many\n"
+          "threads, after how many instructions to wait for them (-1: never), and whether several\n"
+          "compute every product, however busy the host is.");
 }
 
 }  // namespace

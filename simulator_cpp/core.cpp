@@ -87,8 +87,9 @@ void Core::operator()(const GemmUse& use) {
   effort_ += flops / 32;
   const GemmFn kernel = kernels_.gemm[row_of(use.lhs.dtype)];
   const bool polls = poll_ != nullptr && flops > kFlopsAtOnce;
-  if (share_ != nullptr && share_->attended() && flops >= 2 * kFlopsOfShare) {
-    share_->compute(GemmBands(kernel, args, use, kFlopsOfShare), polls ? poll_ : nullptr);
+  const std::int64_t share = share_ != nullptr && share_->forced() ? 1 : kFlopsOfShare;
+  if (share_ != nullptr && share_->attended() && flops >= 2 * share) {
+    share_->compute(GemmBands(kernel, args, use, share), polls ? poll_ : nullptr);
   } else if (polls) {
     const GemmBands bands(kernel, args, use, kFlopsAtOnce);
     for (int band = 0; band < bands.count(); ++band) {

@@ -9,6 +9,8 @@ namespace tileflow {
 namespace {
 
 constexpr auto kForever = std::chrono::hours(1);
+// Of a thread that finds itself on the caller's processor.
+constexpr auto kNap = std::chrono::milliseconds(1);
 
 // Signals are the business of the process's own threads.
 void block_signals(sigset_t* before) {
@@ -30,8 +32,9 @@ Worker::Worker(Parker& caller) : caller_(caller) {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-void Worker::offer(std::int64_t spin_ns) {
+void Worker::offer(std::int64_t spin_ns, int beside) {
   spin_ns_.store(spin_ns, std::memory_order_relaxed);
+  beside_.store(beside, std::memory_order_relaxed);
 #ifdef __linux__
   if (sched_getaffinity(0, sizeof processors_, &processors_) != 0) CPU_ZERO(&processors_);
 #endif
@@ -77,10 +80,19 @@ void Worker::live() {
   }
 }
 
+bool Worker::is_in_the_way() const {
+  const int beside = beside_.load(std::memory_order_relaxed);
+  return beside != kNoProcessor && current_processor() == beside;
+}
+
 void Worker::wait_for_offer() {
   while (true) {
-    const std::int64_t spin_ns = spin_ns_.load(std::memory_order_relaxed);
+    const std::int64_t spin_ns = is_in_the_way() ? 0 : spin_ns_.load(std::memory_order_relaxed);
     if (!parker_.wait(spin_ns, kForever, [&] { return state_.load() == kOffered; })) continue;
+    if (is_in_the_way()) {
+      parker_.wait(0, kNap, [&] { return state_.load() != kOffered; });
+      if (is_in_the_way()) continue;
+    }
     State offered = kOffered;
     if (state_.compare_exchange_strong(offered, kAccepted)) {
       caller_.wake();

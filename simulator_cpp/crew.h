@@ -13,6 +13,7 @@
 #include <mutex>
 
 #include "parker.h"
+#include "processors.h"
 #include "program.h"
 
 namespace tileflow {
@@ -23,12 +24,14 @@ class Worker {
  public:
   explicit Worker(Parker& caller);
 
-  // Caller's side.
-  void offer(std::int64_t spin_ns);  // only where idle()
+  // Caller's side. Only where idle(). The thread accepts on another processor than `beside`, which
+  // may be kNoProcessor: on the caller's own it would only take the caller's time.
+  void offer(std::int64_t spin_ns, int beside);
   bool accepted() const { return state_.load(std::memory_order_acquire) == kAccepted; }
   void start(std::function<void()> work);  // only after accepted(); `work` does not throw
   void take_back();                        // an offer that was not started
   bool idle() const { return state_.load() == kIdle; }
+  bool asleep() const { return parker_.asleep(); }
   // Where the thread waits while it works.
   Parker& parker() { return parker_; }
 
@@ -37,9 +40,11 @@ class Worker {
 
   [[noreturn]] void live();
   void wait_for_offer();
+  bool is_in_the_way() const;
 
   std::atomic<State> state_ = kIdle;
   std::atomic<std::int64_t> spin_ns_ = 0;
+  std::atomic<int> beside_ = kNoProcessor;
   std::function<void()> work_;
 #ifdef __linux__
   cpu_set_t processors_{};  // where the caller may run, so the work may, too
@@ -61,11 +66,13 @@ class Crew {
   Worker& worker(int index);
   Parker& caller() { return caller_; }
   Respite& respite() { return respite_; }
+  Crowd& crowd() { return crowd_; }
 
  private:
   std::mutex busy_;
   Parker caller_;  // where the claimant waits
   Respite respite_;
+  Crowd crowd_;
   std::array<std::unique_ptr<Worker>, kWorkers> workers_;
 };
 

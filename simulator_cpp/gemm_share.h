@@ -3,9 +3,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "gemm_bands.h"
 #include "parker.h"
+#include "processors.h"
 #include "verify.h"
 
 namespace tileflow {
@@ -14,13 +17,18 @@ namespace tileflow {
 // dst stays in the caches of the same core.
 class GemmShare {
  public:
-  // `owner` is where the owner's thread waits, for `spin_ns` without sleeping. A helper that loses
-  // its processor in the middle of a band begins a respite.
-  GemmShare(Parker& owner, std::int64_t spin_ns, Respite& respite)
-      : owner_(owner), spin_ns_(spin_ns), respite_(respite) {}
+  // The owner waits for `spin_ns` without sleeping. A helper that loses its processor in the middle
+  // of a band begins a respite. `forced`: for tests; the owner wakes these and begins a gemm only
+  // when one of them has taken a band.
+  GemmShare(std::int64_t spin_ns, Respite& respite, std::vector<Parker*> forced)
+      : spin_ns_(spin_ns), respite_(respite), forced_(std::move(forced)) {}
 
   // Owner: whether somebody is there to help.
   bool attended() const { return attending_.load(std::memory_order_relaxed) > 0; }
+  // Whether every gemm that can be cut is to be shared.
+  bool forced() const { return !forced_.empty(); }
+  // Once all threads have stopped: how many bands helpers have computed.
+  std::int64_t helped_bands() const { return helped_; }
   // Owner: computes all bands, with whatever help there is. `poll` is null, or called after
   // each band; where it throws, helpers may be at work on bands for a while.
   void compute(const GemmBands& bands, const Poll* poll);
@@ -39,11 +47,14 @@ class GemmShare {
     std::uint16_t first = 0, end = 0;
   };
   static bool open(State state) { return state.first < state.end; }
+  void call_helpers(const Poll* poll);
   void wait_for_helpers(int taken, const Poll* poll);
 
-  Parker& owner_;
   std::int64_t spin_ns_;
   Respite& respite_;
+  std::vector<Parker*> forced_;
+  std::int64_t helped_ = 0;
+  Parker owner_;     // whoever computes for the engine; a thread has others to wait for elsewhere
   GemmBands bands_;  // of the current round; written while none is open or being computed
   alignas(64) std::atomic<State> state_ = State{};
   std::atomic<int> attending_ = 0;

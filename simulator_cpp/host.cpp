@@ -7,8 +7,10 @@ namespace {
 
 // A sleeper looks up so often; only the calling thread has something to look at.
 constexpr auto kSleep = std::chrono::milliseconds(20);
-// Of a thread that is in the way of another one.
-constexpr auto kNap = std::chrono::microseconds(500);
+// Of a thread that is in the way of another one: each is twice as long as the one before, because
+// its end may take the processor from that thread.
+constexpr auto kFirstNap = std::chrono::microseconds(500);
+constexpr auto kLongestNap = std::chrono::milliseconds(8);
 // Looking at another thread's engine disturbs it.
 constexpr int kPollsBetweenHelp = 64;
 
@@ -63,11 +65,10 @@ void Host::run() {
   shared_.overlap.busy(side_);
   attend(true);
   while (!shared_.over()) {
-    processor_.store(current_processor(), std::memory_order_relaxed);
+    note_processor();
     if (is_in_the_way() && !stand_aside()) return;
     if (!step(own_) && !step(others_) && !lend_a_hand()) wait();
   }
-  attend(false);
   shared_.overlap.idle(side_);
   leave();
 }
@@ -90,12 +91,13 @@ bool Host::step(const std::vector<Seat*>& seats) {
 }
 
 // Whether a thread before this one has the same processor, because other programs run on the rest,
-// or has lately waited in vain for help.
+// or has lately waited in vain for help, or would soon.
 bool Host::is_in_the_way() const {
-  if (is_caller()) return false;
+  if (is_caller() || shared_.shares_all) return false;
   if (shared_.respite->lasts()) return true;
+  if (shared_.crowd != nullptr && shared_.crowd->lasts()) return true;
   const int processor = processor_.load(std::memory_order_relaxed);
-  if (processor == kUnknown) return false;
+  if (processor == kNoProcessor) return false;
   for (const Host* host : shared_.hosts) {
     if (host == this) return false;
     if (host->processor_.load(std::memory_order_relaxed) == processor) return true;
@@ -112,8 +114,10 @@ bool Host::stand_aside() {
     if (host != this) host->wake();
   }
   shared_.gate.leave();
-  while (is_in_the_way() && !nap_.wait(0, kNap, [&] { return shared_.over(); })) {
-    processor_.store(current_processor(), std::memory_order_relaxed);
+  Nanoseconds nap = kFirstNap;
+  while (is_in_the_way() && !nap_.wait(0, nap, [&] { return shared_.over(); })) {
+    nap = std::min<Nanoseconds>(2 * nap, kLongestNap);
+    note_processor();
   }
   if (!shared_.gate.enter()) return false;
   attend(true);
@@ -121,7 +125,7 @@ bool Host::stand_aside() {
   return true;
 }
 
-// Threads that move data help with gemms, unless they sleep.
+// Threads that move data help with gemms, unless they sleep and nobody would wake them.
 void Host::attend(bool attends) {
   if (side_ != OverlapClock::kDma || attends == attends_) return;
   attends_ = attends;
@@ -166,14 +170,14 @@ void Host::wait() {
   const auto ready = [&](bool look_everywhere) {
     if (shared_.over() || can_help() || can_go_on(own_)) return true;
     if (!look_everywhere) return false;
-    processor_.store(current_processor(), std::memory_order_relaxed);
+    note_processor();
     return is_in_the_way() || can_go_on(others_);
   };
   shared_.overlap.idle(side_);
   const std::int64_t start = now_ns();
   int polls = 0;
   if (!parker_.spin(shared_.spin_ns, [&] { return ready(++polls % kPollsBetweenHelp == 0); })) {
-    attend(false);
+    if (!shared_.shares_all) attend(false);
     while (!parker_.sleep(kSleep, [&] { return ready(true); })) {
       if (poll_ != nullptr) (*poll_)();
     }

@@ -15,6 +15,7 @@
 #include "overlap.h"
 #include "pacer.h"
 #include "parker.h"
+#include "processors.h"
 #include "walker.h"
 
 namespace tileflow {
@@ -72,6 +73,8 @@ struct Shared {
   // A wait of the caller's for transfers beyond this time is one for a thread without a processor.
   std::int64_t longest_wait_ns = 0;
   Respite* respite = nullptr;
+  Crowd* crowd = nullptr;   // null where threads were asked for, however busy the host is
+  bool shares_all = false;  // gemms are shared for certain: no thread stands aside
   OverlapClock overlap;
 
   // The first exception wins; all hosts stop.
@@ -136,11 +139,15 @@ class Host {
 
   void own(Seat& seat) { own_.push_back(&seat); }
   void help(Seat& seat) { others_.push_back(&seat); }
+  // Before it runs: helps from now on.
+  void enrol() { attend(true); }
+  void note_processor() { processor_.store(current_processor(), std::memory_order_relaxed); }
   // Until all engines have finished, or a thread failed. A thread other than the caller's is inside
   // the gate at first, and has left it at the end.
   void run();
   // Its last words, where run() threw.
   void leave() {
+    attend(false);
     if (!is_caller()) shared_.gate.leave();
   }
   void wake() { parker_.wake(); }
@@ -153,8 +160,6 @@ class Host {
   std::int64_t lent_ns() const { return lent_ns_; }
 
  private:
-  static constexpr int kUnknown = -1;
-
   bool step(const std::vector<Seat*>& seats);
   void attend(bool attends);
   bool can_help() const;
@@ -172,7 +177,7 @@ class Host {
   const Poll* poll_;
   std::optional<Pacer> pacer_;
   Parker nap_;
-  std::atomic<int> processor_ = kUnknown;  // that it runs on
+  std::atomic<int> processor_ = kNoProcessor;  // that it runs on
   std::vector<Seat*> own_, others_;
   bool attends_ = false;
   std::int64_t lent_ns_ = 0;

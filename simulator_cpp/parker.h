@@ -1,10 +1,6 @@
 // Where a thread waits: a short while spinning, then asleep.
 #pragma once
 
-#ifdef __linux__
-#include <sched.h>
-#endif
-
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -24,15 +20,6 @@ inline std::int64_t now_ns() {
       .count();
 }
 
-// The number of the processor that the thread is on; -1 where it cannot be told.
-inline int current_processor() {
-#ifdef __linux__
-  return sched_getcpu();
-#else
-  return -1;
-#endif
-}
-
 inline void relax_cpu() {
 #if defined(__x86_64__) || defined(__i386__)
   _mm_pause();
@@ -40,24 +27,6 @@ inline void relax_cpu() {
   asm volatile("yield");
 #endif
 }
-
-// After a wait for a thread that has lost its processor to another program, threads do without each
-// other for a while, which grows with what was lost.
-class Respite {
- public:
-  void begin(std::int64_t lost_ns) {
-    until_.store(now_ns() + kTimes * lost_ns, std::memory_order_relaxed);
-  }
-  bool lasts() const {
-    const std::int64_t until = until_.load(std::memory_order_relaxed);
-    return until != 0 && now_ns() < until;
-  }
-
- private:
-  static constexpr int kTimes = 32;
-
-  std::atomic<std::int64_t> until_ = 0;
-};
 
 // One thread waits, any thread wakes it. The waker first makes the condition true with a
 // sequentially consistent write, then calls wake().
@@ -92,6 +61,8 @@ class Parker {
     asleep_.store(false);
     return ready();
   }
+
+  bool asleep() const { return asleep_.load(std::memory_order_relaxed); }
 
   void wake() {
     if (!asleep_.load()) return;

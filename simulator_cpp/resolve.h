@@ -128,7 +128,18 @@ class Resolver {
       case isa::Opcode::kExecAffineSelect:
         return affine_select(op.as<isa::ExecAffineSelect>(), visit);
       case isa::Opcode::kExecIota: return iota(op.as<isa::ExecIota>(), visit);
-      default: return;
+      // These touch nothing. There is no default, so that the build fails where one is forgotten.
+      case isa::Opcode::kHalt:
+      case isa::Opcode::kLoop:
+      case isa::Opcode::kEnd:
+      case isa::Opcode::kAgen:
+      case isa::Opcode::kStride:
+      case isa::Opcode::kExt:
+      case isa::Opcode::kSem:
+      case isa::Opcode::kScalar:
+      case isa::Opcode::kLoadNop:
+      case isa::Opcode::kExecNop:
+      case isa::Opcode::kStoreNop: return;
     }
   }
 

@@ -5,14 +5,12 @@
 #include <system_error>
 #include <thread>
 #include <vector>
-#ifdef __linux__
-#include <sched.h>
-#endif
 
 #include "crew.h"
 #include "engines.h"
 #include "host.h"
 #include "pacer.h"
+#include "processors.h"
 
 namespace tileflow {
 namespace {
@@ -26,6 +24,8 @@ constexpr std::int64_t kSlowestTransfer = 1;  // bytes a nanosecond
 // What threads can save, at the least, for it to pay to wake them: a wake-up takes some 100 us, at
 // times a millisecond, and what one core has loaded another one has to fetch.
 constexpr std::int64_t kWorthThreadsNs = 500'000;
+// Effort after which a run that found no processor for threads looks again.
+constexpr std::int64_t kEffortBetweenCalls = 4'000'000;
 
 // What the threads of a run have; it lives until the last of them has noticed that the run is over.
 struct Team {
@@ -38,10 +38,11 @@ struct Team {
 
 class ThreadedRun {
  public:
-  ThreadedRun(const Launch& launch, int threads, std::int64_t hand_over)
+  ThreadedRun(const Launch& launch, const Threading& threading)
       : launch_(launch),
-        threads_(threads),
-        hand_over_(hand_over),
+        threads_(threading.threads),
+        hand_over_(threading.hand_over),
+        share_gemms_(threading.share_gemms),
         walker_(launch.program, launch.scalars),
         core_(launch.program, launch.kernels, launch.memory, &launch.poll),
         team_(std::make_shared<Team>(Crew::of_process().caller())),
@@ -55,10 +56,12 @@ class ThreadedRun {
     Crew& crew = Crew::of_process();
     // Where the crew is at work for somebody else, this run needs no threads to be right.
     const auto claim = crew.try_claim();
-    if (threads_ > 1 && claim) call_workers(crew);
+    calls_ = threads_ > 1 && claim;
+    if (calls_) call_workers(crew);
     if (!run_alone()) run_together(crew);
     Outcome outcome{core_.counters(), overlap_ns()};
     for (const auto& seat : seats_) outcome.counters.add(seat->runner.core().counters());
+    for (const auto& share : shared_.gemms) outcome.helped_bands += share->helped_bands();
     return outcome;
   }
 
@@ -78,9 +81,21 @@ class ThreadedRun {
       workers_.clear();
     }
     // A thread may still be about to drop the last offer; it is not worth waiting for.
-    if (hand_over_ < 0 && (crew.respite().lasts() || !all_idle())) workers_.clear();
+    if (!waits_for_workers() && (crew.respite().lasts() || !all_idle() || no_processors_left())) {
+      workers_.clear();
+    }
     while (!crew.caller().wait(0, kSleep, [&] { return all_idle(); })) launch_.poll();
-    for (Worker* worker : workers_) worker->offer(shared_.spin_ns);
+    const bool anywhere = waits_for_workers() || shared_.spin_ns == 0;
+    const int beside = anywhere ? kNoProcessor : current_processor();
+    for (Worker* worker : workers_) worker->offer(shared_.spin_ns, beside);
+  }
+
+  bool waits_for_workers() const { return hand_over_ >= 0; }
+
+  // A worker that is still awake after the last run is counted among those that run.
+  bool no_processors_left() const {
+    return crowded(static_cast<int>(
+        std::ranges::count_if(workers_, [](const Worker* worker) { return worker->asleep(); })));
   }
 
   bool all_idle() const {
@@ -92,7 +107,7 @@ class ThreadedRun {
       return std::ranges::all_of(workers_, [](const Worker* w) { return w->accepted(); });
     };
     if (workers_.empty()) return false;
-    if (hand_over_ < 0) return ready();
+    if (!waits_for_workers()) return ready();
     if (executed < hand_over_) return false;
     while (!crew.caller().wait(0, kSleep, ready)) launch_.poll();
     return true;
@@ -101,6 +116,7 @@ class ThreadedRun {
   // In program order, until the end (true) or until the workers are awake (false).
   bool run_alone() {
     Pacer pacer(launch_.poll);
+    std::int64_t alone = 0;  // effort since workers were called
     Crew& crew = Crew::of_process();
     try {
       for (std::int64_t executed = 0; !workers_are_ready(crew, executed); ++executed) {
@@ -116,7 +132,13 @@ class ThreadedRun {
         for (const std::uint8_t sem : op->waits) ++taken_[sem];
         core_.execute<false>(*op, walker_);
         for (const std::uint8_t sem : op->posts) ++posted_[sem];
-        pacer.spend(core_.take_effort());
+        const std::int64_t effort = core_.take_effort();
+        pacer.spend(effort);
+        alone += effort;
+        if (calls_ && workers_.empty() && alone > kEffortBetweenCalls) {
+          alone = 0;
+          call_workers(crew);
+        }
       }
     } catch (...) {
       take_back_offers();
@@ -132,16 +154,20 @@ class ThreadedRun {
 
   void run_together(Crew& crew) {
     shared_.respite = &crew.respite();
+    shared_.crowd = waits_for_workers() ? nullptr : &crew.crowd();
+    shared_.shares_all = share_gemms_;
     shared_.longest_wait_ns = kLongestWaitNs + launch_.program.sram_bytes() / kSlowestTransfer;
     make_hosts(crew);
     for (const auto& host : hosts_) shared_.hosts.push_back(host.get());
     shared_.unfinished.store(static_cast<int>(seats_.size()));
+    hosts_.front()->note_processor();
     for (std::size_t i = 0; i < workers_.size(); ++i) {
       shared_.gate.enter();
       workers_[i]->start([team = team_, i] { run_host(team->shared, *team->hosts[i + 1]); });
     }
     run_host(shared_, *hosts_.front());
     shared_.gate.close();
+    const std::int64_t closed = now_ns();
     while (!crew.caller().wait(shared_.spin_ns, kSleep, [&] { return shared_.gate.empty(); })) {
       try {
         launch_.poll();
@@ -149,6 +175,8 @@ class ThreadedRun {
         shared_.fail(std::current_exception());
       }
     }
+    const std::int64_t waited = now_ns() - closed;
+    if (waited > shared_.longest_wait_ns) crew.respite().begin(waited);
     shared_.rethrow();
   }
 
@@ -186,6 +214,7 @@ class ThreadedRun {
     add_seat(launch_.program.store_engine());
     add_seat(kLoad);
     for (int exec = launch_.program.execs(); exec-- > 0;) add_seat(kFirstExec + exec);
+    for (const auto& host : hosts_) host->enrol();
     for (const Op& op : launch_.program.ops) {
       for (const std::uint8_t sem : op.waits) {
         if (sem != kNone) shared_.waiter[sem] = hosts_[host_index(op.engine_index)].get();
@@ -203,13 +232,11 @@ class ThreadedRun {
     const std::size_t owner = host_index(engine);
     GemmShare* share = nullptr;
     // Where threads share a processor nobody is idle while another one computes.
-    if (owner < host_index(kLoad) && shared_.spin_ns > 0) {
-      Crew& crew = Crew::of_process();
-      Parker& parker = owner == 0 ? crew.caller() : workers_[owner - 1]->parker();
-      share =
-          shared_.gemms
-              .emplace_back(std::make_unique<GemmShare>(parker, shared_.spin_ns, crew.respite()))
-              .get();
+    if (owner < host_index(kLoad) && (shared_.spin_ns > 0 || share_gemms_)) {
+      share = shared_.gemms
+                  .emplace_back(std::make_unique<GemmShare>(
+                      shared_.spin_ns, Crew::of_process().respite(), forced_helpers()))
+                  .get();
     }
     Core core(launch_.program, launch_.kernels, launch_.memory, poll, share);
     seats_.push_back(
@@ -219,10 +246,21 @@ class ThreadedRun {
     for (std::size_t i = 0; i < std::min(owner, host_index(kLoad)); ++i) hosts_[i]->help(seat);
   }
 
+  // Those that have the transfers, where gemms are shared for certain.
+  std::vector<Parker*> forced_helpers() {
+    std::vector<Parker*> helpers;
+    for (std::size_t i = host_index(kLoad); share_gemms_ && i <= workers_.size(); ++i) {
+      helpers.push_back(&workers_[i - 1]->parker());
+    }
+    return helpers;
+  }
+
   const Launch& launch_;
   int threads_;
   std::int64_t hand_over_;
-  Walker walker_;  // of all engines, until the hand-over
+  bool share_gemms_;
+  bool calls_ = false;  // this run may have the crew's workers
+  Walker walker_;       // of all engines, until the hand-over
   Core core_;
   TokenCounts posted_{}, taken_{};
   std::vector<Worker*> workers_;
@@ -233,14 +271,6 @@ class ThreadedRun {
 };
 
 }  // namespace
-
-int usable_processors() {
-#ifdef __linux__
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-}
 
 bool threads_pay(const Work& work) {
   // Rough rates; only the order of magnitude counts.
@@ -254,9 +284,12 @@ bool threads_pay(const Work& work) {
 }
 
 Outcome run_threaded(const Launch& launch, Threading threading) {
-  const int wanted = threading.threads != 0 ? threading.threads : usable_processors();
-  return ThreadedRun(launch, std::clamp(wanted, 1, launch.program.engines()), threading.hand_over)
-      .run();
+  const int most = launch.program.engines();
+  if (threading.threads == 0)
+    threading.threads = threading.share_gemms ? most : usable_processors();
+  threading.threads = std::clamp(threading.threads, 1, most);
+  if (threading.share_gemms) threading.hand_over = std::max<std::int64_t>(threading.hand_over, 0);
+  return ThreadedRun(launch, threading).run();
 }
 
 }  // namespace tileflow

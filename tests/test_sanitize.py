@@ -80,7 +80,7 @@ class Build:
             [self.binary(name), *map(str, words)], cwd=self.folder, text=True,
             errors="backslashreplace", preexec_fn=limit_memory, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**OPTIONS, "TILEFLOW_HAND_OVER": str(hand_over)},
+            env={**OPTIONS, "TILEFLOW_HAND_OVER": str(hand_over), "TILEFLOW_SHARE_GEMMS": "1"},
         )  # fmt: skip
 
     def run(self, *words: object, hand_over: int = 0) -> tuple[int, str]:

@@ -46,6 +46,7 @@ class Stats:
     `instructions`: how many of each mnemonic ran. `dram_bytes`: for each tensor, the bytes that
     went each way ("load", "store"). `overlap_ns`: time in which DMA and compute were both busy.
     `verify_ns` is 0 where the program had been verified before. `simd`: the level of the kernels.
+    `helped_bands`: parts of products that threads computed which had no transfer to do.
     `timing`: what the run takes on the machine; None where it was not verified.
     `fusion`: what the compiler kept on chip; None for a program of tile level, or of a .bin.
     """
@@ -58,6 +59,7 @@ class Stats:
     wall_ns: int = 0
     overlap_ns: int = 0
     verify_ns: int = 0
+    helped_bands: int = 0
     timing: Timing | None = None
     fusion: Fusion | None = None
 

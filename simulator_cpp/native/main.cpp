@@ -14,23 +14,23 @@
 #include "fault.h"
 #include "files.h"
 #include "interrupt.h"
+#include "loaded_program.h"
 #include "options.h"
 #include "report.h"
-#include "session.h"
 
 namespace tileflow {
 namespace {
 
-// What Session::run takes, of either sign.
+// What LoadedProgram::run takes, of either sign.
 constexpr std::int64_t kScalarLimit = std::int64_t{1} << 40;
 
-std::unique_ptr<Session> load(const std::string& path) {
+std::unique_ptr<LoadedProgram> load(const std::string& path) {
   const std::vector<std::uint8_t> file = read_file(path);
   const auto magic = std::span(file).first(std::min(file.size(), isa::kMagic.size()));
   const bool ours =
       !magic.empty() && std::ranges::equal(magic, std::span(isa::kMagic).first(magic.size()));
   try {
-    return std::make_unique<Session>(file);
+    return std::make_unique<LoadedProgram>(file);
   } catch (const Fault& fault) {
     throw InputError(
         fault.message(),
@@ -79,8 +79,8 @@ std::vector<std::int64_t> scalars_of(const Program& program, const std::vector<S
 }
 
 void run(const Options& options) {
-  const auto session = load(options.binary);
-  const Program& program = session->program();
+  const auto loaded = load(options.binary);
+  const Program& program = loaded->program();
   std::vector<Array> arrays = assign_files(program, options);
   const Poll poll = check_interrupt;
   try {
@@ -93,7 +93,7 @@ void run(const Options& options) {
                        .threading = {}};
     if (!options.verify) poison_outputs(arrays);
     for (const Array& array : arrays) request.args.push_back(array.memory.get());
-    const RunReport report = session->run(request, poll);
+    const RunReport report = loaded->run(request, poll);
     write_arrays(arrays);
     if (options.json) std::cout << as_json(program, arrays, report);
     if (options.stats) std::cout << as_table(program, report);

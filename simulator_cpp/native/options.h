@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "session.h"
+#include "loaded_program.h"
 
 namespace tileflow {
 

@@ -15,7 +15,7 @@
 #include "engines.h"
 #include "fault.h"
 #include "files.h"
-#include "session.h"
+#include "loaded_program.h"
 
 namespace tileflow {
 namespace {

@@ -115,6 +115,7 @@ std::string stats_json(const Program& program, const RunReport& report) {
   stats.add("wall_ns", report.wall_ns);
   stats.add("overlap_ns", report.overlap_ns);
   stats.add("verify_ns", report.verify_ns);
+  stats.add("helped_bands", report.helped_bands);
   return stats.object();
 }
 

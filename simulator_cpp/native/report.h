@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "arrays.h"
-#include "session.h"
+#include "loaded_program.h"
 
 namespace tileflow {
 

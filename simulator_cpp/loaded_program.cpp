@@ -1,4 +1,4 @@
-#include "session.h"
+#include "loaded_program.h"
 
 #include <algorithm>
 #include <charconv>
@@ -8,6 +8,7 @@
 
 #include "fault.h"
 #include "parker.h"
+#include "processors.h"
 
 namespace tileflow {
 namespace {
@@ -16,7 +17,17 @@ constexpr std::size_t kMostProofs = 4096;  // and timings
 
 // TILEFLOW_HAND_OVER=n makes the threaded engine wait for its threads after n instructions, so that
 // tests and experiments on short programs are not over before the threads wake up.
+// TILEFLOW_SHARE_GEMMS=1 makes several threads compute every product, however busy the host is.
 Threading with_environment(Threading threading) {
+  const char* share = std::getenv("TILEFLOW_SHARE_GEMMS");
+  if (share != nullptr && *share != '\0') {
+    const std::string_view value = share;
+    if (value != "0" && value != "1") {
+      throw Fault(FaultKind::kRun,
+                  "TILEFLOW_SHARE_GEMMS is '" + std::string(value) + "', not 0 or 1");
+    }
+    threading.share_gemms |= value == "1";
+  }
   const char* text = std::getenv("TILEFLOW_HAND_OVER");
   if (threading.hand_over >= 0 || text == nullptr || *text == '\0') return threading;
   const std::string_view digits = text;
@@ -90,19 +101,19 @@ std::vector<Traffic> dram_traffic(const Program& program, const Counters& counte
   return traffic;
 }
 
-void Session::check_scalars(const std::vector<std::int64_t>& scalars) const {
+void LoadedProgram::check_scalars(const std::vector<std::int64_t>& scalars) const {
   if (scalars.size() == program_->scalars.size()) return;
   throw Fault(FaultKind::kCall, "the program has " + std::to_string(program_->scalars.size()) +
                                     " launch scalars, not " + std::to_string(scalars.size()));
 }
 
-std::optional<Work> Session::proof_for(const std::vector<std::int64_t>& scalars) {
+std::optional<Work> LoadedProgram::proof_for(const std::vector<std::int64_t>& scalars) {
   const std::lock_guard lock(mutex_);
   const auto found = proofs_.find(scalars);
   return found == proofs_.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::int64_t Session::verify(const std::vector<std::int64_t>& scalars, const Poll& poll) {
+std::int64_t LoadedProgram::verify(const std::vector<std::int64_t>& scalars, const Poll& poll) {
   check_scalars(scalars);
   if (proof_for(scalars)) return 0;
   const std::int64_t start = now_ns();
@@ -114,8 +125,8 @@ std::int64_t Session::verify(const std::vector<std::int64_t>& scalars, const Pol
   return time;
 }
 
-std::shared_ptr<const TimingReport> Session::time(const std::vector<std::int64_t>& scalars,
-                                                  const Poll& poll) {
+std::shared_ptr<const TimingReport> LoadedProgram::time(const std::vector<std::int64_t>& scalars,
+                                                        const Poll& poll) {
   verify(scalars, poll);
   {
     const std::lock_guard lock(mutex_);
@@ -129,7 +140,7 @@ std::shared_ptr<const TimingReport> Session::time(const std::vector<std::int64_t
   return timings_.emplace(scalars, std::move(timing)).first->second;
 }
 
-std::unique_ptr<Buffers> Session::take_buffers() {
+std::unique_ptr<Buffers> LoadedProgram::take_buffers() {
   {
     const std::lock_guard lock(mutex_);
     if (spare_) return std::move(spare_);
@@ -137,12 +148,12 @@ std::unique_ptr<Buffers> Session::take_buffers() {
   return std::make_unique<Buffers>(*program_);
 }
 
-void Session::give_back(std::unique_ptr<Buffers> buffers) {
+void LoadedProgram::give_back(std::unique_ptr<Buffers> buffers) {
   const std::lock_guard lock(mutex_);
   spare_ = std::move(buffers);
 }
 
-RunReport Session::run(const RunRequest& request, const Poll& poll) {
+RunReport LoadedProgram::run(const RunRequest& request, const Poll& poll) {
   check_scalars(request.scalars);
   const Kernels& kernels = find_kernels(request.level);
   std::int64_t verify_ns = 0;
@@ -166,7 +177,8 @@ RunReport Session::run(const RunRequest& request, const Poll& poll) {
   const std::int64_t start = now_ns();
   Threading threading = with_environment(request.threading);
   // A short program is over before a thread is awake: calling one would only cost time.
-  if (threaded && threading.hand_over < 0 && !threads_pay(*proof)) threading.threads = 1;
+  const bool for_speed = threading.hand_over < 0 && !threading.share_gemms;
+  if (threaded && for_speed && !threads_pay(*proof)) threading.threads = 1;
   Outcome outcome =
       threaded ? run_threaded(launch, threading) : run_sequential(launch, proof.has_value());
   const std::int64_t wall_ns = now_ns() - start;
@@ -176,7 +188,8 @@ RunReport Session::run(const RunRequest& request, const Poll& poll) {
           std::move(outcome.counters),
           wall_ns,
           outcome.overlap_ns,
-          verify_ns};
+          verify_ns,
+          outcome.helped_bands};
 }
 
 }  // namespace tileflow

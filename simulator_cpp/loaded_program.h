@@ -55,6 +55,7 @@ struct RunReport {
   const char* level;
   Counters counters;
   std::int64_t wall_ns = 0, overlap_ns = 0, verify_ns = 0;
+  std::int64_t helped_bands = 0;
 };
 
 // How many of each mnemonic ran, in the order of the instruction table.
@@ -67,10 +68,10 @@ struct Traffic {
 };
 std::vector<Traffic> dram_traffic(const Program& program, const Counters& counters);
 
-// Several threads may use one session.
-class Session {
+// Several threads may use one at once.
+class LoadedProgram {
  public:
-  explicit Session(std::span<const std::uint8_t> file) : program_(parse_program(file)) {}
+  explicit LoadedProgram(std::span<const std::uint8_t> file) : program_(parse_program(file)) {}
 
   const Program& program() const { return *program_; }
   std::shared_ptr<const Program> shared_program() const { return program_; }
