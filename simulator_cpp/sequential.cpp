@@ -35,7 +35,7 @@ class Tokens {
 template <bool kChecked>
 Outcome run(const Launch& launch) {
   Walker walker(launch.program, launch.scalars);
-  Core core(launch.program, launch.kernels, launch.memory, &launch.poll);
+  Core core(launch.program, launch.kernels, launch.memory, &launch.poll, nullptr, !kChecked);
   Pacer pacer(launch.poll);
   Tokens tokens(launch.program);
   while (true) {
