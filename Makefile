@@ -70,6 +70,7 @@ lint-derived: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_gemm.py
+	$(BIN)/python benchmarks/bench_programs.py
 	$(BIN)/python benchmarks/bench_kernels.py
 	$(BIN)/python benchmarks/bench_compile.py
 

@@ -1,10 +1,10 @@
 """Whole programs through `exe.run(..., out=)`, next to NumPy and to a copy: `make bench`.
 
-Element-wise operations, reductions, functions and transfers, each compiled on its own for 256 KiB of
-SRAM and run on matrices that fit into the second-level cache and on such that do not. A copy moves as
-many bytes as the operation reads and writes. NumPy (SciPy for erf, where installed) does the same on
-one thread, into an array that is there already. All take turns inside one process; the numbers are
-medians. `call` is `exe(...)`: with a new array for the result, page faults included.
+Element-wise operations, reductions, functions and transfers, each compiled on its own for 256 KiB
+of SRAM and run on matrices that fit into the second-level cache and on such that do not. A copy
+moves as many bytes as the operation reads and writes. NumPy (SciPy for erf, where installed) does
+the same on one thread, into an array that is there already. All take turns inside one process; the
+numbers are medians. `call` is `exe(...)`: with a new array for the result, page faults included.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ Arrays = tuple[np.ndarray, ...]
 @dataclass(frozen=True)
 class Case:
     """`shapes` of the inputs and `result` of the output, given m and n; `body` is the value of an
-    element, given the inputs and its indices; `numpy` computes all of them into its first argument.
-    None: NumPy has nothing for it that is not slower than a copy."""
+    element, given its indices and the inputs; `numpy` computes all of them into its first
+    argument."""
 
     kind: str
     name: str
     shapes: Callable[[int, int], list[tuple[int, ...]]]
     result: Callable[[int, int], tuple[int, ...]]
     body: Expression
-    numpy: Callable[..., Any] | None
-    reduced: str = ""  # "rows" or "cols" or "all": the axes that the body is reduced over
+    numpy: Callable[..., Any]
+    reduced: str = ""  # "rows" or "cols" or "all": the indices that the body is reduced over
     fold: str = "sum"
     dtype: str = "f32"
 
@@ -199,8 +199,8 @@ def transfers() -> list[Case]:
              lambda out, a: np.copyto(out, a[::2]), shapes=lambda m, n: [(2 * m, n)]),
         case("backwards", lambda i, j, a: a[i, a.shape[1] - 1 - j],
              lambda out, a: np.copyto(out, a[:, ::-1])),
-        case("a row, broadcast", lambda i, j, a: a[j],
-             lambda out, a: np.copyto(out, a[None]), shapes=lambda m, n: [(n,)]),
+        case("a row, broadcast", lambda _, j, a: a[j],
+             lambda out, a: np.copyto(out, a[None]), shapes=lambda _, n: [(n,)]),
     ]  # fmt: skip
     for dtype in ("bf16", "i8"):
         every += [
@@ -222,8 +222,12 @@ def function_of(case: Case, m: int, n: int) -> tirx.PrimFunc:
     if not case.reduced:
         result = te.compute((m, n), lambda i, j: case.body(i, j, *inputs), name="Y")
         return te.create_prim_func([*inputs, result])
-    fold = {"sum": te.sum, "max": te.max, "min": te.min,
-            "prod": te.comm_reducer(lambda x, y: x * y, lambda t: tirx.const(1, t))}[case.fold]
+    fold = {
+        "sum": te.sum,
+        "max": te.max,
+        "min": te.min,
+        "prod": te.comm_reducer(lambda x, y: x * y, lambda t: tirx.const(1, t)),
+    }[case.fold]
     rows, cols = te.reduce_axis((0, m), name="i"), te.reduce_axis((0, n), name="j")
     formula = {
         "cols": ((m,), lambda i: fold(case.body(i, cols, *inputs), axis=cols)),
@@ -234,7 +238,7 @@ def function_of(case: Case, m: int, n: int) -> tirx.PrimFunc:
 
 
 def arrays_of(case: Case, m: int, n: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Inputs, and a result to write into. Factors of a product are near 1, logarithms of positives."""
+    """Inputs, and a result to write into. Factors are near 1, arguments of log positive."""
     rng = np.random.default_rng(m * n)
     inputs = [draw(rng, ArgSpec("", shape, Role.IN, case.dtype)) for shape in case.shapes(m, n)]
     if case.fold == "prod":
@@ -271,7 +275,7 @@ class Measured:
 
 
 def measure(case: Case, what: str, machine: tf.Machine, rounds: int) -> Measured:
-    m, n = SIZES[what] if what in SIZES else SMALL
+    m, n = SIZES.get(what, SMALL)
     exe = tf.compile(function_of(case, m, n), machine=machine, cache=False)
     inputs, out = arrays_of(case, m, n)
     want = np.empty_like(out)
@@ -329,8 +333,9 @@ def main() -> None:
     for kind in dict.fromkeys(row.kind for row in results):
         console.print(table_of(kind, [row for row in results if row.kind == kind]))
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({"machine": machine.to_toml(), "scipy": special is not None,
-                                        "rows": [asdict(row) for row in results]}, indent=1))  # fmt: skip
+    found = {"machine": machine.to_toml(), "scipy": special is not None,
+             "rows": [asdict(row) for row in results]}  # fmt: skip
+    options.json.write_text(json.dumps(found, indent=1))
     console.print(f"Every measurement is in {options.json}.")
 
 
