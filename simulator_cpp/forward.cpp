@@ -9,6 +9,20 @@ namespace {
 // With more, looking through them would cost more than the copies.
 constexpr std::size_t kMostLoans = 32;
 
+// Tensors with more are mostly not in a cache. Where their rows are longer than those of a window,
+// processors fetch too little ahead.
+constexpr std::int64_t kFarBytes = std::int64_t{8} << 20;
+
+void fetch(const Window& window) {
+  constexpr std::int64_t kLine = 64;
+  for (std::int64_t r = 0; r < window.rows; ++r) {
+    const std::byte* row = window.first + r * window.stride * window.item;
+    for (std::int64_t at = 0; at < window.cols * window.item; at += kLine) {
+      __builtin_prefetch(row + at, 0, 2);
+    }
+  }
+}
+
 // One side of a box: how many of its indices are inside the tensor, and how far apart they are.
 struct Side {
   std::int64_t count = 1, step = 0;
@@ -138,6 +152,7 @@ std::optional<std::int64_t> Forwarding::lend(const DmaUse& use) {
   if (loans_.size() >= kMostLoans) return std::nullopt;
   const auto window = window_of(use, program_.tensors[use.tensor], tensors_[use.tensor]);
   if (!window) return std::nullopt;
+  fetch_far(*window, use.tensor);
   loans_.push_back({use.sram, *window, &use.access, use.tensor, use.coords, use.fill});
   return window->rows * window->cols;
 }
@@ -181,6 +196,12 @@ void Forwarding::change(const std::optional<Window>& window, int tensor) {
   if (loans_.empty()) return;
   const Window changed = window ? *window : whole(tensor);
   end_if([&](const Loan& loan) { return !loan.rest_only && loan.window.meets(changed); });
+}
+
+void Forwarding::fetch_far(const Window& window, int tensor) const {
+  if (window.rows == 1 || window.stride <= window.cols) return;
+  const Window all = whole(tensor);
+  if (all.cols * all.item > kFarBytes) fetch(window);
 }
 
 // All that lies between its first element and its last.

@@ -76,6 +76,7 @@ class Forwarding {
   void fill_rest(const Loan& loan) const;
   std::byte* element(const Block& block, std::int64_t r, std::int64_t c) const;
   Window whole(int tensor) const;
+  void fetch_far(const Window& window, int tensor) const;
   // Copies the loans for which ends(loan), and ends them.
   template <class Ends>
   void end_if(Ends ends);
