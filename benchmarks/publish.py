@@ -72,8 +72,8 @@ def publish(text: str, figures: Path) -> str:
         if not file.exists():
             continue
         made = make(json.loads(file.read_text(encoding="utf-8")))
-        between = re.compile(rf"(<!-- figures: {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        text, places = between.subn(lambda m, made=made: f"{m[1]}{made}{m[2]}", text)
+        between = re.compile(rf"(<!-- figures: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text, places = between.subn(lambda m, made=made: f"{m[1]}{made}\n{m[2]}", text)
         if places != 1:
             raise SystemExit(f"error: {places} places for the figures of {name}, not one")
     return text
