@@ -37,9 +37,9 @@ bool join(Side& side, const BoxDim& dim, std::int64_t start, std::int64_t size,
   std::int64_t count = extent;
   std::int64_t step = 0;
   if (dim.tensor_dim != kBroadcast && dim.step != 0) {
-    step = dim.step * stride;
-    const std::int64_t room = dim.step > 0 ? (size - 1 - start) / dim.step : start / -dim.step;
-    count = std::min(extent, room + 1);
+    const std::int64_t by = dim.step;
+    count = std::min(extent, (by > 0 ? (size - 1 - start) / by : start / -by) + 1);
+    if (count > 1) step = by * stride;  // inside the tensor, so it does not overflow
   }
   if (side.count == 1 && !side.clipped) {
     side = {count, step, count < extent};
