@@ -12,7 +12,7 @@ CPP := $(shell find simulator_cpp -name '*.cpp' -o -name '*.h')
 BUILT_FROM := pyproject.toml $(CPP) $(wildcard tileflow_tvm/isa/*.py) \
               $(wildcard CMakeLists.txt simulator_cpp/CMakeLists.txt simulator_cpp/*/CMakeLists.txt)
 
-.PHONY: help setup demo test lint lint-python lint-types lint-cpp lint-derived bench sweep \
+.PHONY: help setup demo test lint lint-python lint-types lint-cpp lint-derived bench publish sweep \
         sanitize clean
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo 'make test      the tests'
 	@echo 'make lint      style, types, and generated documents'
 	@echo 'make bench     speed, side by side with NumPy'
+	@echo 'make publish   what that measured, into doc/performance.md'
 	@echo 'make sweep     the tests that take long: every shape and SRAM size'
 	@echo 'make sanitize  the simulator under ThreadSanitizer, AddressSanitizer and UBSan: minutes'
 	@echo 'make setup     install into .venv; the others do this by themselves'
@@ -70,8 +71,13 @@ lint-derived: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_gemm.py
+	$(BIN)/python benchmarks/bench_programs.py
 	$(BIN)/python benchmarks/bench_kernels.py
 	$(BIN)/python benchmarks/bench_compile.py
+
+# The figures of the last `make bench`, into the document.
+publish: $(INSTALLED)
+	$(BIN)/python benchmarks/publish.py
 
 sweep: $(INSTALLED)
 	HYPOTHESIS_PROFILE=sweep $(BIN)/python -m pytest -n $(JOBS) -m sweep

@@ -58,7 +58,7 @@ void Counters::add(const Counters& other) {
 }
 
 Core::Core(const Program& program, const Kernels& kernels, const Memory& memory, const Poll* poll,
-           GemmShare* share)
+           GemmShare* share, bool forwards)
     : kernels_(kernels),
       program_(program),
       sram_(memory.sram),
@@ -69,6 +69,54 @@ Core::Core(const Program& program, const Kernels& kernels, const Memory& memory,
   for (const Tensor& tensor : program.tensors) {
     tensors_.push_back(storage_of(program, memory, tensor) + tensor.offset);
   }
+  if (forwards) forwarding_.emplace(program, kernels, sram_, tensors_);
+}
+
+// What may be stored next waits to see whether it is.
+template <class Args>
+void Core::compute(void (*kernel)(const Args&), const Args& args, const Block& dst,
+                   const std::array<std::optional<Window>, 2>& reads) {
+  if (forwarding_) {
+    held_.emplace(Held{args, kernel, dst, reads});
+  } else {
+    kernel(args);
+  }
+}
+
+void Core::run_held() {
+  const Held held = *std::exchange(held_, std::nullopt);
+  std::visit(
+      [&](const auto& args) {
+        std::get<void (*)(const std::remove_cvref_t<decltype(args)>&)>(held.kernel)(args);
+      },
+      held.args);
+}
+
+// Computes what is held into the memory of the tensor, if all of it and nothing else goes there.
+bool Core::store_held(const StoreUse& use, const std::optional<Window>& window) {
+  const Block& dst = held_->dst;
+  const auto meets = [&](const std::optional<Window>& read) {
+    return read && read->meets(*window);
+  };
+  const std::int64_t rows = dst.pitch == 0 ? 1 : dst.rows;
+  const std::int64_t cols = dst.pitch == 0 ? dst.rows * dst.cols : dst.cols;
+  if (!window || dst.address != use.sram.address || dst.pitch != use.sram.pitch ||
+      dst.dtype != use.sram.dtype || window->rows != rows || window->cols != cols ||
+      (rows > 1 && window->stride < cols) || std::ranges::any_of(held_->reads, meets)) {
+    return false;
+  }
+  forwarding_->change(window, use.tensor);
+  std::visit(
+      [&](auto& args) {
+        args.dst = dst.pitch == 0 ? Operand{window->first, 0}
+                                  : Operand{window->first, kStridedRows, window->stride};
+      },
+      held_->args);
+  run_held();
+  forwarding_->lend(dst, *window);
+  counters_.stored_elements[use.tensor] += rows * cols;
+  effort_ += rows * cols / 2;
+  return true;
 }
 
 void Core::operator()(const GemmUse& use) {
@@ -102,28 +150,35 @@ void Core::operator()(const GemmUse& use) {
 }
 
 void Core::operator()(const UnaryUse& use) {
-  const UnaryFns& functions = kernels_.unary[arithmetic_row(use.dst.dtype)];
-  functions[static_cast<std::size_t>(use.insn.func)]({.dst = operand(use.dst),
-                                                      .src = operand(use.src),
-                                                      .m = narrow(use.dst.rows),
-                                                      .n = narrow(use.dst.cols),
-                                                      .tile = tile_,
-                                                      .scale = use.insn.scale,
-                                                      .bias = use.insn.bias});
+  std::array<std::optional<Window>, 2> reads;
+  const Operand src = source(use.src, &reads[0]);
+  compute(kernels_.unary[arithmetic_row(use.dst.dtype)][static_cast<std::size_t>(use.insn.func)],
+          UnaryArgs{.dst = target(use.dst),
+                    .src = src,
+                    .m = narrow(use.dst.rows),
+                    .n = narrow(use.dst.cols),
+                    .tile = tile_,
+                    .scale = use.insn.scale,
+                    .bias = use.insn.bias},
+          use.dst, reads);
   count_elements(use.dst.rows * use.dst.cols);
 }
 
 void Core::operator()(const BinaryUse& use) {
-  const BinaryFns& functions = kernels_.binary[arithmetic_row(use.dst.dtype)];
-  functions[static_cast<std::size_t>(use.insn.func)]({.dst = operand(use.dst),
-                                                      .lhs = operand(use.lhs),
-                                                      .rhs = operand(use.rhs),
-                                                      .lmode = static_cast<Mode>(use.insn.lmode),
-                                                      .rmode = static_cast<Mode>(use.insn.rmode),
-                                                      .imm = use.insn.imm,
-                                                      .m = narrow(use.dst.rows),
-                                                      .n = narrow(use.dst.cols),
-                                                      .tile = tile_});
+  std::array<std::optional<Window>, 2> reads;
+  const Operand lhs = source(use.lhs, &reads[0]);
+  const Operand rhs = source(use.rhs, &reads[1]);
+  compute(kernels_.binary[arithmetic_row(use.dst.dtype)][static_cast<std::size_t>(use.insn.func)],
+          BinaryArgs{.dst = target(use.dst),
+                     .lhs = lhs,
+                     .rhs = rhs,
+                     .lmode = static_cast<Mode>(use.insn.lmode),
+                     .rmode = static_cast<Mode>(use.insn.rmode),
+                     .imm = use.insn.imm,
+                     .m = narrow(use.dst.rows),
+                     .n = narrow(use.dst.cols),
+                     .tile = tile_},
+          use.dst, reads);
   count_elements(use.dst.rows * use.dst.cols);
 }
 
@@ -143,9 +198,10 @@ void Core::operator()(const SelectUse& use) {
 }
 
 void Core::operator()(const ReduceUse& use) {
+  const Operand src = source(use.src);
   kernels_.reduce[static_cast<std::size_t>(use.insn.func)](
-      {.dst = operand(use.dst),
-       .src = operand(use.src),
+      {.dst = use.clear ? target(use.dst) : operand(use.dst),
+       .src = src,
        .m = narrow(use.src.rows),
        .n = narrow(use.src.cols),
        .tile = tile_,
@@ -155,7 +211,7 @@ void Core::operator()(const ReduceUse& use) {
 }
 
 void Core::operator()(const FillUse& use) {
-  kernels_.fill[row_of(use.dst.dtype)]({.dst = operand(use.dst),
+  kernels_.fill[row_of(use.dst.dtype)]({.dst = target(use.dst),
                                         .m = narrow(use.dst.rows),
                                         .n = narrow(use.dst.cols),
                                         .tile = tile_,
@@ -164,8 +220,9 @@ void Core::operator()(const FillUse& use) {
 }
 
 void Core::operator()(const TransposeUse& use) {
-  kernels_.transpose[row_of(use.src.dtype)]({.dst = operand(use.dst),
-                                             .src = operand(use.src),
+  const Operand src = source(use.src);
+  kernels_.transpose[row_of(use.src.dtype)]({.dst = target(use.dst),
+                                             .src = src,
                                              .m = narrow(use.src.rows),
                                              .n = narrow(use.src.cols),
                                              .tile = tile_});
@@ -173,8 +230,9 @@ void Core::operator()(const TransposeUse& use) {
 }
 
 void Core::operator()(const CastUse& use) {
-  kernels_.cast[row_of_cast(use.src.dtype, use.dst.dtype)]({.dst = operand(use.dst),
-                                                            .src = operand(use.src),
+  const Operand src = source(use.src);
+  kernels_.cast[row_of_cast(use.src.dtype, use.dst.dtype)]({.dst = target(use.dst),
+                                                            .src = src,
                                                             .m = narrow(use.dst.rows),
                                                             .n = narrow(use.dst.cols),
                                                             .tile = tile_,
@@ -206,11 +264,12 @@ void Core::operator()(const IotaUse& use) {
   count_elements(use.dst.rows * use.dst.cols);
 }
 
-std::int64_t Core::move(const DmaUse& use, DmaFn kernel) {
+std::int64_t Core::move(const DmaUse& use, const Operand& sram, DmaFn kernel) {
   const Tensor& tensor = program_.tensors[use.tensor];
   effort_ += use.sram.rows * use.sram.cols / 2;
-  return kernel({.sram = operand(use.sram).data,
-                 .pitch = use.sram.pitch,
+  return kernel({.sram = sram.data,
+                 .pitch = sram.pitch,
+                 .sram_stride = sram.stride,
                  .tile = tile_,
                  .tensor = tensors_[use.tensor],
                  .rank = tensor.rank,
@@ -222,11 +281,27 @@ std::int64_t Core::move(const DmaUse& use, DmaFn kernel) {
 }
 
 void Core::operator()(const LoadUse& use) {
-  counters_.loaded_elements[use.tensor] += move(use, kernels_.load[row_of(use.sram.dtype)]);
+  std::int64_t& loaded = counters_.loaded_elements[use.tensor];
+  if (forwarding_) {
+    if (const auto lent = forwarding_->lend(use)) {
+      loaded += *lent;
+      return;
+    }
+  }
+  loaded += move(use, operand(use.sram), kernels_.load[row_of(use.sram.dtype)]);
 }
 
 void Core::operator()(const StoreUse& use) {
-  counters_.stored_elements[use.tensor] += move(use, kernels_.store[row_of(use.sram.dtype)]);
+  Block read = use.sram;
+  if (forwarding_) {
+    const auto window = window_of(use, program_.tensors[use.tensor], tensors_[use.tensor]);
+    if (held_ && store_held(use, window)) return;
+    if (held_) run_held();
+    forwarding_->change(window, use.tensor);
+    if (window && use.sram.pitch > 0) read.rows = window->rows, read.cols = window->cols;
+  }
+  counters_.stored_elements[use.tensor] +=
+      move(use, source(read), kernels_.store[row_of(use.sram.dtype)]);
 }
 
 }  // namespace tileflow

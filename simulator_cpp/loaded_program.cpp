@@ -165,7 +165,9 @@ RunReport LoadedProgram::run(const RunRequest& request, const Poll& poll) {
                 kNoPc, "take the sequential engine, or let it be verified");
   }
   if (request.engine == EngineChoice::kAuto) {
-    threaded = proof && threads_pay(*proof) && usable_processors() > 1;
+    // In program order, blocks that are not multiplied are read where they come from.
+    const bool forwards = proof && proof->flops == proof->exec_elements && proof->execs <= 1;
+    threaded = proof && !forwards && threads_pay(*proof) && usable_processors() > 1;
   }
   std::unique_ptr<Buffers> buffers = take_buffers();
   if (!proof) buffers->poison();

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 
 #include "engines.h"
@@ -32,10 +33,17 @@ class Tokens {
   std::vector<std::uint64_t> counts_;
 };
 
+// Operands of a gemm have to be in tiles: their loads, put off, would only come at a worse time.
+bool multiplies(const Program& program) {
+  return std::ranges::any_of(program.ops,
+                             [](const Op& op) { return op.opcode == isa::Opcode::kExecGemm; });
+}
+
 template <bool kChecked>
 Outcome run(const Launch& launch) {
   Walker walker(launch.program, launch.scalars);
-  Core core(launch.program, launch.kernels, launch.memory, &launch.poll);
+  const bool forwards = !kChecked && !multiplies(launch.program);
+  Core core(launch.program, launch.kernels, launch.memory, &launch.poll, nullptr, forwards);
   Pacer pacer(launch.poll);
   Tokens tokens(launch.program);
   while (true) {

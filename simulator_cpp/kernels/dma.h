@@ -24,7 +24,7 @@ class Mover {
   explicit Mover(const DmaArgs& args)
       : args_(args),
         plan_(args, kStore),
-        sram_({args.sram, args.pitch}, plan_.cols, args.tile),
+        sram_({args.sram, args.pitch, args.sram_stride}, plan_.cols, args.tile),
         coords_(args.coords) {}
 
   std::int64_t run() {

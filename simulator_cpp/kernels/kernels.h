@@ -16,10 +16,13 @@ inline constexpr int kDTypes = 4;
 
 // A matrix or vector in SRAM. pitch > 0: a row-major grid of contiguous, row-major tile x tile
 // tiles, pitch tiles a grid row. pitch == 0: contiguous, element (r, c) of an m x n operand at
-// r * n + c (one of m, n is 1).
+// r * n + c (one of m, n is 1). kStridedRows: in a tensor's memory, the elements of a row adjoin
+// and rows are `stride` elements apart; of a gemm no operand is.
+inline constexpr int kStridedRows = -1;
 struct Operand {
   void* data = nullptr;  // of the kernel's element type
   int pitch = 0;
+  std::int64_t stride = 0;
 };
 
 // dst[i,j] = (clear ? 0 : dst[i,j]) + sum_k lhs[i,k] * rhs[k,j], fma in ascending k. Operands of
@@ -135,6 +138,7 @@ struct BoxDim {
 struct DmaArgs {
   void* sram = nullptr;
   int pitch = 0;  // as in Operand
+  std::int64_t sram_stride = 0;
   int tile = 0;
   void* tensor = nullptr;  // element (0, ..., 0)
   int rank = 0;

@@ -43,7 +43,8 @@ struct ViewOf : Sides {
       rows = {tile, operand.pitch * area, tile, shift};
       cols = {1, area, tile, shift};
     } else {
-      rows = {width, std::ptrdiff_t{width} * tile, tile, shift};
+      const std::ptrdiff_t stride = operand.pitch == kStridedRows ? operand.stride : width;
+      rows = {stride, stride * tile, tile, shift};
       cols = {1, tile, tile, shift};
     }
   }
