@@ -30,9 +30,11 @@ LAYERS = {
     "timing": {"isa"},
     "sim": {"errors", "isa", "timing", "_sim"},
     "files": set(),
+    "progress": set(),
     "cache": {"", "errors", "files", "isa"},
     "driver": {
         "errors", "files", "isa", "assembler", "frontend", "passes", "sim", "timing", "cache",
+        "progress",
     },
     "golden": {"errors", "isa", "frontend", "reference", "driver", "sim"},
     "cli": {
@@ -55,6 +57,7 @@ OUTSIDE = {
     "timing": set(),
     "sim": {"numpy", "ml_dtypes"},
     "files": set(),
+    "progress": {"rich"},
     "cache": {"platformdirs"},
     "driver": {"tvm", "numpy"},
     "golden": {"tvm", "numpy"},

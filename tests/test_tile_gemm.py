@@ -15,8 +15,8 @@ from tileflow_tvm.frontend.tile_ir import Alloc, Buffer, Loop, Program, walk
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.passes.fuse import fuse
 from tileflow_tvm.passes.ranges import show
-from tileflow_tvm.passes.tile import tile
-from tileflow_tvm.passes.tile_gemm_plan import GemmNeeds, plan_gemm, traffic
+from tileflow_tvm.passes.tile import plan_tiles, tile
+from tileflow_tvm.passes.tile_gemm_cost import GemmNeeds, GemmPlan, traffic
 
 SIZES = (1, 5, 8, 17, 40, 61)
 """With tiles of 8: less than one, several, several and a part."""
@@ -106,11 +106,18 @@ def test_a_product_over_nothing_is_zero_and_one_of_nothing_is_nothing(rng):
     check(graph.program(c), SMALL, rng)
 
 
+def picked(program: Program, machine: Machine) -> GemmPlan:
+    """The plan of the program's one nest."""
+    (nest,) = plan_tiles(fuse(program, machine), machine).nests
+    assert isinstance(nest.plan, GemmPlan)
+    return nest.plan
+
+
 def test_traffic_is_near_the_bound():
     machine = Machine()
     for size in (512, 1024, 2048, 4096):
         needs = GemmNeeds(size, size, size)
-        words = traffic(needs, plan_gemm(needs, machine))
+        words = traffic(needs, picked(product_of(size, size, size).program(), machine))
         assert words <= 1.3 * (2 * size**3 / sqrt(machine.sram_bytes / 4) + size**2)
 
 
@@ -118,7 +125,7 @@ def test_traffic_is_what_the_plan_says(rng):
     machine = SMALL.replace(sram_bytes=20 * SMALL.tile_bytes)
     for m, n, k in ((100, 90, 80), (33, 200, 17), (200, 33, 17), (70, 70, 300), (1, 90, 80)):
         needs = GemmNeeds(m, n, k)
-        plan = plan_gemm(needs, machine)
+        plan = picked(product_of(m, n, k).program(), machine)
         run = check(product_of(m, n, k).program(), machine, rng)
         assert run.words == traffic(needs, plan)
 
@@ -159,21 +166,21 @@ def test_what_the_nest_looks_like():
     graph.unary("relu", graph.binary("add", graph.made[0], graph.input("bias", 1024),
                                      ("full", "row")))  # fmt: skip
     assert outline(tile(fuse(graph.program(), machine), machine)) == [
-        "for i in 6",
-        "  for j in 5",
-        "    alloc t0_blk 176x224",
-        "    alloc bias_blk 224",
+        "for j in 7",
+        "  for i in 4",
+        "    alloc t0_blk 256x160",
+        "    alloc bias_blk 160",
         "    load bias_blk",
         "    for k in 32",
-        "      alloc a_blk 176x32",
-        "      load a_blk",
-        "      for n in 7",
-        "        alloc b_blk 32x32",
-        "        load b_blk",
-        "        gemm t0_blk 176x32",
+        "      alloc b_blk 32x160",
+        "      load b_blk",
+        "      for m in 4",
+        "        alloc a_blk 64x32",
+        "        load a_blk",
+        "        gemm t0_blk 64x160",
         "        for last in k - 30",
-        "          binary t0_blk 176x32",
-        "          unary t0_blk 176x32",
+        "          binary t0_blk 64x160",
+        "          unary t0_blk 64x160",
         "          store t2",
     ]
 

@@ -6,10 +6,16 @@ import pytest
 from test_handovers import dense
 
 import tileflow_tvm as tf
-from tileflow_tvm.passes import tile
+from tileflow_tvm.driver import Executable
+from tileflow_tvm.passes.emit import emit
+from tileflow_tvm.passes.fuse import fuse
+from tileflow_tvm.passes.legalize import legalize
+from tileflow_tvm.passes.lift import lift
+from tileflow_tvm.passes.tile import Tiling, plan_tiles
 from tileflow_tvm.passes.tile_gemm_cost import GemmNeeds, GemmPlan, bytes_needed, rings
 from tileflow_tvm.passes.tile_gemm_plan import plan_gemm
 from tileflow_tvm.passes.tile_gemm_time import cycles
+from tileflow_tvm.passes.tile_search import place
 
 MACHINE = tf.Machine.load("tileflow")
 PLANS = (
@@ -22,24 +28,23 @@ PLANS = (
 )
 
 
+def tiled(func) -> Tiling:
+    return plan_tiles(fuse(lift(legalize(func, MACHINE), MACHINE), MACHINE), MACHINE)
+
+
 @pytest.mark.parametrize("shape", [(512, 512, 512), (400, 700, 512), (1024, 512, 512)])
 @pytest.mark.parametrize("plan", PLANS)
-def test_the_time_of_a_plan(monkeypatch, shape, plan):
-    seen: list[GemmNeeds] = []
-
-    def planned(needs: GemmNeeds, machine: tf.Machine) -> GemmPlan:
-        seen.append(needs)
-        assert bytes_needed(needs, plan, machine, 2) <= machine.sram_bytes
-        return plan
-
-    monkeypatch.setattr(tile, "plan_gemm", planned)
-    exe = tf.compile(dense(*shape))
-    assert cycles(seen[-1], plan, MACHINE, 2) == pytest.approx(exe.time().cycles, rel=0.16)
+def test_the_time_of_a_plan(shape, plan):
+    needs = GemmNeeds(*shape)
+    assert bytes_needed(needs, plan, MACHINE, 2) <= MACHINE.sram_bytes
+    program = tiled(dense(*shape)).write({0: plan})
+    exe = Executable(emit(place(program, MACHINE), MACHINE))
+    assert cycles(needs, plan, MACHINE, 2) == pytest.approx(exe.time().cycles, rel=0.16)
 
 
 def test_rings_are_those_of_plan_sram():
     needs = GemmNeeds(1024, 1024, 1024)
-    plan = plan_gemm(needs, MACHINE)
+    plan = tiled(dense(1024, 1024, 1024)).nests[0].plan
     exe = tf.compile(dense(1024, 1024, 1024))
     slots = {info.name: info.slots for info in exe.program.buffers}
     got = rings(needs, plan, MACHINE)

@@ -133,8 +133,11 @@ def compile(
         return Executable(found.program, found.data)
     # Imported here, since what is in the cache needs no pass.
     from tileflow_tvm.passes.sequence import run_passes
+    from tileflow_tvm.passes.tile_search import watched
+    from tileflow_tvm.progress import SearchBar
 
-    executable = Executable(run_passes(function, target, watch, fused=fuse))
+    with SearchBar() as bar, watched(bar.watch):
+        executable = Executable(run_passes(function, target, watch, fused=fuse))
     if verify:
         if not executable.program.scalars:
             executable.simulator.verify()

@@ -33,6 +33,7 @@ from tileflow_tvm.passes.cost import (
 )
 from tileflow_tvm.passes.nest_forms import holds_forms
 from tileflow_tvm.passes.nest_layout import EMPTY, MAX_RANK, Layout, Roles, Side
+from tileflow_tvm.passes.tile_search import Ranked
 
 LONGEST = 8192
 """Elements of a side of a block."""
@@ -58,6 +59,19 @@ def plan_nest(stage: Stage, roles: Roles, machine: Machine) -> Iterator[Layout]:
 
 _COMPUTED = (Apply, Mask, Index)
 """Expressions that take an instruction."""
+def all_layouts(stage: Stage, roles: Roles, machine: Machine) -> Iterator[Layout]:
+    """Every layout that `plan_nest` rates, or leaves out for its size."""
+    yield from _Planner(stage, roles, machine).layouts()
+
+
+def rank_layouts(stage: Stage, roles: Roles, machine: Machine) -> list[Ranked[Layout]]:
+    """All layouts but those that are certain not to fit."""
+    rated = _Planner(stage, roles, machine).rated(at_best=True)
+    return [Ranked(rating[0], layout) for rating, layout in rated]
+
+
+LESS_OVERLAP = 1.1
+"""What it costs, as a factor, that not all blocks have two slots."""
 
 Rating = tuple[int, int, int]
 """Cycles, bytes on chip, instructions."""
@@ -92,11 +106,10 @@ class _Planner:
         )
         self.target = dict(stage.target.number.terms)
 
-    def rated(self) -> Iterator[tuple[Rating, Layout]]:
-        for layout in self._layouts():
-            if not self._holds_resident(layout) or not holds_forms(self.stage, layout):
-                continue
-            rating = self._rating(layout)
+    def rated(self, *, at_best: bool = False) -> Iterator[tuple[Rating, Layout]]:
+        """`at_best`: with overlap even where not every block has two slots, for there may be."""
+        for layout in self.layouts():
+            rating = self._rating(layout, at_best=at_best)
             if rating is not None:
                 yield rating, layout
 
@@ -111,11 +124,12 @@ class _Planner:
 
     # Candidates.
 
-    def _layouts(self) -> Iterator[Layout]:
-        if self.roles.product:
-            yield from self._products()
-        else:
-            yield from self._maps()
+    def layouts(self) -> Iterator[Layout]:
+        found = self._products() if self.roles.product else self._maps()
+        return (
+            layout for layout in found
+            if self._holds_resident(layout) and holds_forms(self.stage, layout)
+        )  # fmt: skip
 
     def _products(self) -> Iterator[Layout]:
         roles = self.roles
@@ -234,7 +248,7 @@ class _Planner:
 
     # Rating.
 
-    def _rating(self, layout: Layout) -> Rating | None:
+    def _rating(self, layout: Layout, *, at_best: bool) -> Rating | None:
         machine = self.machine
         loops = [axis for axis in layout.loops if layout.trips(axis) > 1]
         outside = [axis for axis in loops if not axis.reduce or axis in self.roles.serial]
@@ -266,7 +280,8 @@ class _Planner:
         results = prod(layout.trips(axis) for axis in outside)
         cost = Cost(words, transfers, self._exec(layout, steps, results), exposed)
         roomy = onchip <= machine.sram_bytes
-        return cost.cycles(machine, overlapped=roomy), onchip, steps + results
+        cycles = cost.cycles(machine, overlapped=roomy or at_best)
+        return round(cycles * (1 if roomy else LESS_OVERLAP)), onchip, steps + results
 
     def _resident(self, layout: Layout) -> tuple[Access, ...]:
         if layout.resident is None or self.roles.product is None:

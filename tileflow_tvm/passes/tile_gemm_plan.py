@@ -18,6 +18,7 @@ from tileflow_tvm.passes.tile_gemm_cost import (
     traffic,
 )
 from tileflow_tvm.passes.tile_gemm_time import cycles
+from tileflow_tvm.passes.tile_search import Ranked
 
 STEP = 1.125
 """Between the block sizes that are tried, once they are more than a few tiles."""
@@ -25,7 +26,7 @@ STEP = 1.125
 MORE_TRAFFIC = 1.25
 """Plans whose traffic differs by no more are compared by time, as a factor."""
 
-LITTLE_TRAFFIC = 1.3
+LITTLE_TRAFFIC = 1.28
 """Traffic that counts for no more than the time it takes, as a factor of `_least_traffic`."""
 
 PRICE_OF_TRAFFIC = 1.0
@@ -46,46 +47,60 @@ LONGEST_STRIP = 16
 
 @lru_cache(maxsize=256)
 def plan_gemm(needs: GemmNeeds, machine: Machine) -> GemmPlan | None:
-    """The best plan, None where not even the smallest blocks fit. It is for as many EXEC engines
-    as make it faster."""
-    best = _plan_for(1, needs, machine)
-    for units in range(2, machine.exec_engines + 1):
-        more = _plan_for(units, needs, machine)
-        if best and more and more[0] <= WORTH_ENGINES * best[0]:
+    """The plan that looks best at a glance, None where not even the smallest blocks fit. It is for
+    as many EXEC engines as make it faster."""
+    ranked = rank_gemm_plans(needs, machine)
+    best: Ranked[GemmPlan] | None = None
+    for units in range(1, machine.exec_engines + 1):
+        mine = [one for one in ranked if one.plan.units == units]
+        more = _fewest_execs(needs, mine) if mine else None
+        if units == 1 or (best and more and more.cost <= WORTH_ENGINES * best.cost):
             best = more
-    return best[1] if best else None
+    return best.plan if best else None
 
 
-def _plan_for(units: int, needs: GemmNeeds, machine: Machine) -> tuple[float, GemmPlan] | None:
-    """The best plan for so many EXEC engines, and its price: the cycles that it takes, and some for
-    its traffic."""
-    found = []
-    for slots in (1, 2) if units == 1 else (2,):  # blocks that share room put engines in line
-        plans = _by_traffic(units, needs, machine, slots)
-        if plans:
-            found.append((slots, plans))
-    if not found:
-        return None
-    best = [_fastest(needs, plans, machine, slots) for slots, plans in found]
-    return min(best, key=lambda plan: plan[0])
+def _fewest_execs(needs: GemmNeeds, ranked: list[Ranked[GemmPlan]]) -> Ranked[GemmPlan]:
+    limit = ABOUT_AS_FAST * min(one.cost for one in ranked)
+    near = [one for one in ranked if one.cost <= limit]
+    return min(near, key=lambda one: (execs(needs, one.plan), one.cost))
 
 
-def _fastest(
-    needs: GemmNeeds, found: list[tuple[int, GemmPlan]], machine: Machine, slots: int
-) -> tuple[float, GemmPlan]:
-    """Of the plans with little traffic, grown as far as they fit."""
-    least = found[0][0]
-    near = [pair for pair in found[:MOST_COMPARED] if pair[0] <= MORE_TRAFFIC * least]
+@lru_cache(maxsize=256)
+def rank_gemm_plans(needs: GemmNeeds, machine: Machine) -> tuple[Ranked[GemmPlan], ...]:
+    """Plans with little traffic, grown as far as they fit; with the cycles that they take at a
+    glance, and a price for their traffic."""
+    found: dict[GemmPlan, Ranked[GemmPlan]] = {}
+    for units in range(1, machine.exec_engines + 1):
+        for slots in (1, 2) if units == 1 else (2,):  # blocks that share room put engines in line
+            for one in _ranked(units, needs, machine, slots):
+                known = found.get(one.plan)
+                if known is None or one.glance < known.glance:
+                    found[one.plan] = one
+    return tuple(found.values())
+
+
+def _ranked(
+    units: int, needs: GemmNeeds, machine: Machine, slots: int
+) -> Iterator[Ranked[GemmPlan]]:
+    plans = _by_traffic(units, needs, machine, slots)
+    if not plans:
+        return
+    least = plans[0][0]
     little = max(least, LITTLE_TRAFFIC * _least_traffic(needs, machine))
-    best: list[tuple[float, int, GemmPlan]] = []
-    for words, smallest in near:
+    for words, smallest in plans[:MOST_COMPARED]:
+        if words > MORE_TRAFFIC * least:
+            break
         price = 1 + PRICE_OF_TRAFFIC * max(0, words / max(1, little) - 1)
         for plan in _grown(needs, smallest, machine, slots):
-            time = cycles(needs, plan, machine, slots)
-            best.append((time * price, execs(needs, plan), plan))
-    limit = ABOUT_AS_FAST * min(best, key=lambda b: b[0])[0]
-    price, _, plan = min((b for b in best if b[0] <= limit), key=lambda b: (b[1], b[0]))
-    return price, plan
+            yield Ranked(cycles(needs, plan, machine, slots), plan, price)
+
+
+def all_gemm_plans(needs: GemmNeeds, machine: Machine) -> Iterator[GemmPlan]:
+    """Every plan of blocks that fit in one way or the other, for every number of engines."""
+    for units in range(1, machine.exec_engines + 1):
+        for slots in (1, 2) if units == 1 else (2,):
+            for smallest in _smallest_steps(units, needs, machine, slots):
+                yield from _grown(needs, smallest, machine, slots)
 
 
 def _least_traffic(needs: GemmNeeds, machine: Machine) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from tileflow_tvm.frontend.tile_ir import NameSupply, Stmt, Var
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.passes.cost import balanced, measure, packs, padded, total_bytes
 from tileflow_tvm.passes.tile_block import Axis, BlockWriter, Section, Span, on_unit
 from tileflow_tvm.passes.tile_group import GroupForm
+from tileflow_tvm.passes.tile_search import Ranked
 from tileflow_tvm.passes.tile_values import Dataflow
 
 STEP = 1.4
@@ -79,20 +81,36 @@ def _plan_for(
     units: int, form: GroupForm, flow: Dataflow, machine: Machine, alone: MapPlan | None
 ) -> _Rated | None:
     """The best plan for so many engines. `alone` is the one for one engine."""
-    found = []
-    for plans in _candidates(form, machine):
-        for plan in plans:
-            if alone and form.axis and _along_axis(form, plan) != _along_axis(form, alone):
-                continue
-            _, blocks = _in_turn(form, plan)
-            shared = replace(plan, units=units)
-            body = lower_map(form, shared, flow, NameSupply())
-            if 0 < blocks < units or not packs(body, machine):
-                break
-            total = total_bytes(body, machine)
-            rank = 0 if 2 * total <= machine.sram_bytes else 1 if total <= machine.sram_bytes else 2
-            found.append(_Rated(rank, _cycles(form, plan, flow, machine, units, rank), shared))
-    return min(found, default=None)
+    plans = [plan for part in _candidates(form, machine) for plan in part]
+    return min(_rated(plans, units, form, flow, machine, alone), default=None)
+
+
+def rank_map_plans(
+    units: int, form: GroupForm, flow: Dataflow, machine: Machine, alone: MapPlan | None
+) -> list[Ranked[MapPlan]]:
+    """All plans for so many engines that fit. `alone` is the one for one engine, if known."""
+    plans = [plan for plan in all_map_plans(form, machine) if plan.units == 1]
+    found = _rated(plans, units, form, flow, machine, alone)
+    return [Ranked(one.cycles, one.plan) for one in found]
+
+
+def _rated(
+    plans: list[MapPlan], units: int, form: GroupForm, flow: Dataflow, machine: Machine,
+    alone: MapPlan | None,
+) -> Iterator[_Rated]:  # fmt: skip
+    for plan in plans:
+        if alone and form.axis and _along_axis(form, plan) != _along_axis(form, alone):
+            continue
+        _, blocks = _in_turn(form, plan)
+        shared = replace(plan, units=units)
+        if 0 < blocks < units:
+            continue
+        body = lower_map(form, shared, flow, NameSupply())
+        if not packs(body, machine):
+            continue
+        total = total_bytes(body, machine)
+        rank = 0 if 2 * total <= machine.sram_bytes else 1 if total <= machine.sram_bytes else 2
+        yield _Rated(rank, _cycles(form, plan, flow, machine, units, rank), shared)
 
 
 def _cycles(
@@ -138,6 +156,22 @@ def _candidates(form: GroupForm, machine: Machine) -> Iterator[list[MapPlan]]:
     elif not form.panel or form.axis == "cols":
         cols = padded(space.cols, machine)
         yield [MapPlan(rows, cols) for rows in balanced(space.rows, machine, STEP)]
+
+
+def all_map_plans(form: GroupForm, machine: Machine) -> Iterator[MapPlan]:
+    """Every block of whole tiles, for every number of engines."""
+    space, least = form.space, smallest_plan(form, machine)
+    rows, cols = ([least.rows], [least.cols])
+    if not space.vector and (not form.panel or form.axis == "cols"):
+        rows = balanced(space.rows, machine, STEP)
+    if not form.panel or form.axis == "rows":
+        cols = balanced(space.cols, machine, STEP)
+    for units in range(1, machine.exec_engines + 1):
+        for row, col in product(rows, cols):
+            plan = MapPlan(row, col, units)
+            _, blocks = _in_turn(form, plan)
+            if units <= max(1, blocks):
+                yield plan
 
 
 def lower_map(

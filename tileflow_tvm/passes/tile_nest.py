@@ -2,50 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
 from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.compute import Stage
-from tileflow_tvm.frontend.tile_ir import Alloc, NameSupply, Op, Program, Stmt
+from tileflow_tvm.frontend.tile_ir import NameSupply, Op, Program, Stmt
 from tileflow_tvm.isa.machine import Machine
 from tileflow_tvm.passes.cost import packs
 from tileflow_tvm.passes.nest_axes import collapsed
-from tileflow_tvm.passes.nest_layout import resident_sets, roles_of
-from tileflow_tvm.passes.nest_plan import plan_nest
+from tileflow_tvm.passes.nest_layout import Layout, Roles, resident_sets, roles_of
+from tileflow_tvm.passes.nest_plan import all_layouts, plan_nest, rank_layouts
 from tileflow_tvm.passes.nest_transfer import Views
 from tileflow_tvm.passes.nest_write import lower_nest
+from tileflow_tvm.passes.tile_search import fastest
 
 MOST_TRIED = 40
 """Layouts that are written out to see whether they fit."""
 
 
-def tile_nests(body: tuple[Stmt, ...], machine: Machine, names: NameSupply) -> tuple[Stmt, ...]:
-    """The statements of a program of nests, each as loops over blocks, behind the views of
-    tensors that they need."""
-    views = Views(names)
-    done: list[Stmt] = []
-    for stmt in body:
-        if isinstance(stmt, Op):
-            done += _lowered(stmt, machine, views, names)
-    return (*(Alloc(view) for view in views.made.values()), *done)
+@dataclass(frozen=True)
+class StageNest:
+    """The nest of a stage: `plan` is what the search chose."""
+
+    stage: Stage
+    roles: Roles
+    machine: Machine
+    plan: Layout
+
+    def candidates(self) -> Iterator[Layout]:
+        """Every layout of which the search could think, whether it fits or not."""
+        return all_layouts(self.stage, self.roles, self.machine)
+
+    def searched(self, write: Callable[[Layout], Program]) -> StageNest:
+        """With the layout that the cost model prefers. `write` gives a program with the nest."""
+        best = fastest(rank_layouts(self.stage, self.roles, self.machine), write, self.machine)
+        return replace(self, plan=best.plan) if best else self
+
+    def write(self, plan: object, names: NameSupply, views: Views) -> tuple[Stmt, ...]:
+        assert isinstance(plan, Layout)
+        return lower_nest(self.stage, self.roles, plan, views, names)
 
 
-def _lowered(op: Op, machine: Machine, views: Views, names: NameSupply) -> tuple[Stmt, ...]:
+def plan_stage(op: Op, machine: Machine) -> StageNest:
+    """The best layout that fits for the stage of a `nest`; KernelError where none does."""
     assert op.stage is not None
     stage = collapsed(op.stage)
     roles = roles_of(stage)
-    for count, layout in enumerate(plan_nest(stage, roles, machine)):
-        tried, kept = NameSupply(set(names.taken)), dict(views.made)
-        body = lower_nest(stage, roles, layout, Views(tried, views.made), tried)
-        if packs(body, machine):
-            names.taken |= tried.taken
-            return body
-        views.made.clear()
-        views.made.update(kept)
-        if count == MOST_TRIED:
-            break
-    raise KernelError(
-        f"no blocks of '{stage.name}' fit into {machine.sram_bytes} B of SRAM", loc=op.loc,
-        hint="raise sram_bytes in the machine file, or split the block",
-    )  # fmt: skip
+    layout = _first_that_fits(stage, roles, machine)
+    if layout is None:
+        raise KernelError(
+            f"no blocks of '{stage.name}' fit into {machine.sram_bytes} B of SRAM", loc=op.loc,
+            hint="raise sram_bytes in the machine file, or split the block",
+        )  # fmt: skip
+    return StageNest(stage, roles, machine, layout)
+
+
+def _first_that_fits(stage: Stage, roles: Roles, machine: Machine) -> Layout | None:
+    for layout in islice(plan_nest(stage, roles, machine), MOST_TRIED):
+        names = NameSupply()
+        if packs(lower_nest(stage, roles, layout, Views(names), names), machine):
+            return layout
+    return None
 
 
 def nest_fits(stage: Stage, machine: Machine) -> bool:
@@ -53,14 +72,7 @@ def nest_fits(stage: Stage, machine: Machine) -> bool:
     if len(resident_sets(stage)) > 1:
         return False
     stage = collapsed(stage)
-    roles = roles_of(stage)
-    for count, layout in enumerate(plan_nest(stage, roles, machine)):
-        names = NameSupply()
-        if packs(lower_nest(stage, roles, layout, Views(names), names), machine):
-            return True
-        if count == MOST_TRIED:
-            break
-    return False
+    return _first_that_fits(stage, roles_of(stage), machine) is not None
 
 
 def is_nests(program: Program) -> bool:
