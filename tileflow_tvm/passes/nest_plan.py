@@ -59,6 +59,8 @@ def plan_nest(stage: Stage, roles: Roles, machine: Machine) -> Iterator[Layout]:
 
 _COMPUTED = (Apply, Mask, Index)
 """Expressions that take an instruction."""
+
+
 def all_layouts(stage: Stage, roles: Roles, machine: Machine) -> Iterator[Layout]:
     """Every layout that `plan_nest` rates, or leaves out for its size."""
     yield from _Planner(stage, roles, machine).layouts()
