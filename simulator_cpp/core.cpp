@@ -74,7 +74,9 @@ void Core::operator()(const GemmUse& use) {
   const std::int64_t flops = 2 * use.m * use.n * use.k;
   counters_.flops += flops;
   effort_ += flops / 32;
-  const GemmFn kernel = kernels_.gemm[row_of(use.lhs.dtype)];
+  const auto semiring = static_cast<std::size_t>(use.insn.semiring);
+  const GemmFn kernel =
+      semiring == 0 ? kernels_.gemm[row_of(use.lhs.dtype)] : kernels_.gemm_chosen[semiring - 1];
   const bool polls = poll_ != nullptr && flops > kFlopsAtOnce;
   if (share_ != nullptr && share_->attended() && flops >= 2 * kFlopsOfShare) {
     share_->compute(GemmBands(kernel, args, use, kFlopsOfShare), polls ? poll_ : nullptr);

@@ -22,7 +22,9 @@ struct Operand {
   int pitch = 0;
 };
 
-// dst[i,j] = (clear ? 0 : dst[i,j]) + sum_k lhs[i,k] * rhs[k,j], fma in ascending k. Operands of
+// dst[i,j] = (clear ? 0 : dst[i,j]) + sum_k lhs[i,k] * rhs[k,j], fma in ascending k; in another
+// semiring, products that are sums as well, and the least or the greatest of them in place of their
+// sum, of which there is infinity, or minus infinity, where clear begins. Operands of
 // bf16 are widened to f32, those of i8 to i32, and dst is of that. Where they are bf16, denormal
 // operands and results of each fma count as zeros of their sign; sums of integers are modulo 2^32.
 struct GemmArgs {
@@ -120,11 +122,13 @@ inline constexpr int kUnaryFuncs = 16;  // isa.table UNARY_FUNCS, same order; as
 inline constexpr int kBinaryFuncs = 6;  // BINARY_FUNCS
 inline constexpr int kReduceFuncs = 4;  // REDUCE_FUNCS
 inline constexpr int kGemmDTypes = 3;   // GEMM_DTYPES; the first of DTYPES
+inline constexpr int kChoices = 4;      // SEMIRINGS but for the first
 inline constexpr int kCasts = 8;        // CASTS, same order
 
 struct Kernels {
-  const char* level;                                        // "scalar", "avx2", "avx512"
-  std::array<void (*)(const GemmArgs&), kGemmDTypes> gemm;  // by the type of lhs and rhs
+  const char* level;                                            // "scalar", "avx2", "avx512"
+  std::array<void (*)(const GemmArgs&), kGemmDTypes> gemm;      // by the type of lhs and rhs
+  std::array<void (*)(const GemmArgs&), kChoices> gemm_chosen;  // of f32
   std::array<void (*)(const UnaryArgs&), kUnaryFuncs> unary;
   std::array<void (*)(const BinaryArgs&), kBinaryFuncs> binary;
   std::array<void (*)(const ReduceArgs&), kReduceFuncs> reduce;

@@ -8,6 +8,7 @@
 #include "kernels/functions.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_bf16.h"
+#include "kernels/gemm_chosen.h"
 #include "kernels/gemm_i8.h"
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
@@ -21,6 +22,8 @@ constexpr Kernels make_kernels(const char* level) {
   return {
       .level = level,
       .gemm = {Gemm<V, float>::run, GemmBf16<V>::run, GemmI8<V>::run},
+      .gemm_chosen = {GemmChosen<V, Plus, Least>::run, GemmChosen<V, Plus, Greatest>::run,
+                      GemmChosen<V, Times, Greatest>::run, GemmChosen<V, Times, Least>::run},
       .unary = {unary<V, Identity>, unary<V, Relu>, unary<V, Exp>, unary<V, Log>, unary<V, Sqrt>,
                 unary<V, Rsqrt>, unary<V, Reciprocal>, unary<V, Tanh>, unary<V, Sigmoid>,
                 unary<V, Abs>, unary<V, Neg>, unary<V, Sin>, unary<V, Cos>, unary<V, Erf>,

@@ -34,6 +34,7 @@ from tileflow_tvm.isa.table import (
     BINARY_FUNCS,
     OPERAND_MODES,
     REDUCE_FUNCS,
+    SEMIRINGS,
     UNARY_FUNCS,
     Engine,
 )
@@ -51,7 +52,8 @@ class OpReader:
             "modes": _modes, "clear": self._clear, "engine": _engine, "unit": self._unit,
             "fill": number, "value": number, "scale": number, "bias": number,
             "transpose_a": _flag, "transpose_b": _flag, "transposed": _flag, "padded": _flag,
-            "extents": self._extents, "wait": self._semaphores, "post": self._semaphores,
+            "semiring": _semiring, "extents": self._extents,
+            "wait": self._semaphores, "post": self._semaphores,
             "rows": self._box_dims("rows"), "cols": self._box_dims("cols"),
         }  # fmt: skip
 
@@ -226,6 +228,10 @@ def _modes(value: Any, loc: Loc | None) -> tuple[str, ...]:
         raise KernelError(f"modes has {len(modes)} entries", loc=loc,
                           hint='one for each side, as in modes=["full", "row"]')  # fmt: skip
     return modes
+
+
+def _semiring(value: Any, loc: Loc | None) -> str:
+    return choice("semiring", value, SEMIRINGS, loc)
 
 
 def _engine(value: Any, loc: Loc | None) -> Engine:

@@ -6,7 +6,7 @@ from tileflow_tvm.errors import KernelError
 from tileflow_tvm.frontend.tile_ir import Op, Region
 from tileflow_tvm.isa.element_types import holds
 from tileflow_tvm.isa.machine import Machine
-from tileflow_tvm.isa.table import CASTS, DTYPE_FACTS, GEMM_DTYPES
+from tileflow_tvm.isa.table import CASTS, DTYPE_FACTS, GEMM_DTYPES, SEMIRINGS
 from tileflow_tvm.passes.validity import allocated
 
 ISA_NAME = {dtype.numpy: dtype.name for dtype in DTYPE_FACTS}
@@ -56,6 +56,9 @@ def _check_gemm(op: Op) -> None:
         raise _error(op, f"{_of(lhs)} and {_of(rhs)} are operands of one product",
                      "T.tf.cast one of them; both have the same dtype")  # fmt: skip
     wanted = _GEMM.get(lhs.buffer.dtype)
+    if op.semiring != SEMIRINGS[0] and lhs.buffer.dtype != "float32":
+        raise _error(op, f"{_of(lhs)} is no operand of {op.semiring}, which is of float32",
+                     "T.tf.cast both operands to float32 first")  # fmt: skip
     if wanted is None:
         raise _error(op, f"{_of(lhs)} is no operand of a product",
                      f"products are of {', '.join(_GEMM)}; T.tf.cast converts")  # fmt: skip
