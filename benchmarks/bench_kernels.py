@@ -36,6 +36,7 @@ from tileflow_tvm.isa.table import (
     GEMM_DTYPES,
     OPERAND_MODES,
     REDUCE_FUNCS,
+    SEMIRINGS,
     UNARY_FUNCS,
 )
 from tileflow_tvm.sim import DTYPES, draw
@@ -151,9 +152,9 @@ def copies_of(size: int) -> dict[str, Call]:
 
 
 def measure_gemm(
-    level: str, dtype: str, rounds: int
+    level: str, semiring: str, dtype: str, rounds: int
 ) -> list[tuple[str, float, float, str, str, float]]:
-    """Of narrow types too next to the peak of float32."""
+    """Of narrow types and other semirings too next to the peak of float32."""
     rng = np.random.default_rng(1)
     m, n, k = GEMM
     lhs, rhs = noise(rng, m * k, dtype), noise(rng, k * n, dtype)
@@ -162,7 +163,8 @@ def measure_gemm(
 
     def run(count: int) -> None:
         kernels.gemm(level, (dst, tiles[0]), (lhs, tiles[1]), (rhs, tiles[2]), m, n, k,
-                     clear=True, repeats=count, dtype=dtype)  # fmt: skip
+                     clear=True, repeats=count, dtype=dtype,
+                     semiring=SEMIRINGS.index(semiring))  # fmt: skip
 
     before = kernels.fma_peak(level)
     seconds = low_seconds({"it": run}, rounds)["it"]
@@ -308,7 +310,7 @@ def measure(row: tuple[str, str, str, str], rounds: int) -> list[Measured]:
     """All figures of one row of the registry."""
     operation, function, dtype, level = row
     found = {
-        "exec.gemm": lambda: measure_gemm(level, dtype, rounds),
+        "exec.gemm": lambda: measure_gemm(level, function, dtype, rounds),
         "exec.unary": lambda: measure_unary(level, function, rounds),
         "exec.binary": lambda: measure_binary(level, function, rounds),
         "exec.reduce": lambda: measure_reduce(level, function, rounds),

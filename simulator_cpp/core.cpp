@@ -133,7 +133,9 @@ void Core::operator()(const GemmUse& use) {
   const std::int64_t flops = 2 * use.m * use.n * use.k;
   counters_.flops += flops;
   effort_ += flops / 32;
-  const GemmFn kernel = kernels_.gemm[row_of(use.lhs.dtype)];
+  const auto semiring = static_cast<std::size_t>(use.insn.semiring);
+  const GemmFn kernel =
+      semiring == 0 ? kernels_.gemm[row_of(use.lhs.dtype)] : kernels_.gemm_chosen[semiring - 1];
   const bool polls = poll_ != nullptr && flops > kFlopsAtOnce;
   const std::int64_t share = share_ != nullptr && share_->forced() ? 1 : kFlopsOfShare;
   if (share_ != nullptr && share_->attended() && flops >= 2 * share) {

@@ -133,12 +133,19 @@ void check_select(const Walker& walker, const SelectUse& use) {
               "a condition is f32 or i32; exec.cast it before");
 }
 
-void check_gemm_dtypes(const Walker& walker, const Block& dst, const Block& lhs, const Block& rhs) {
+void check_gemm_dtypes(const Walker& walker, isa::Semiring semiring, const Block& dst,
+                       const Block& lhs, const Block& rhs) {
   if (lhs.dtype != rhs.dtype) {
     fault_dtype(walker,
                 "lhs is " + name_of(lhs.dtype) + " and rhs is " + name_of(rhs.dtype) +
                     ", but both are to be alike",
                 "exec.cast one of them");
+  }
+  if (semiring != isa::Semiring{} && lhs.dtype != isa::DType::kF32) {
+    const auto name = isa::kSemiringNames[static_cast<std::size_t>(semiring)];
+    fault_dtype(walker,
+                "lhs is " + name_of(lhs.dtype) + ", but " + std::string(name) + " takes f32",
+                "exec.cast both operands to f32 before");
   }
   if (contains(isa::kGemmDTypes, lhs.dtype, dst.dtype)) return;
   fault_dtype(walker, "no product of " + name_of(lhs.dtype) + " is summed in " + name_of(dst.dtype),

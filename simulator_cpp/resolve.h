@@ -87,7 +87,8 @@ struct StoreUse : DmaUse {};
 void check_block(const Walker& walker, const Block& block, const char* role, bool dma);
 // Throw where the element types of operands do not go together.
 void check_f32(const Walker& walker, const Block& block, const char* role);
-void check_gemm_dtypes(const Walker& walker, const Block& dst, const Block& lhs, const Block& rhs);
+void check_gemm_dtypes(const Walker& walker, isa::Semiring semiring, const Block& dst,
+                       const Block& lhs, const Block& rhs);
 // Operands that are computed with: alike, of a type that has the function, and without scale and
 // bias where it is no f32. An immediate, an empty block, is of the type of dst.
 void check_unary(const Walker& walker, const UnaryUse& use);
@@ -210,7 +211,7 @@ class Resolver {
     use.dst = block(insn.dst, m, n, "dst");
     use.lhs = insn.ta ? block(insn.lhs, k, m, "lhs") : block(insn.lhs, m, k, "lhs");
     use.rhs = insn.tb ? block(insn.rhs, n, k, "rhs") : block(insn.rhs, k, n, "rhs");
-    if constexpr (kChecked) check_gemm_dtypes(w_, use.dst, use.lhs, use.rhs);
+    if constexpr (kChecked) check_gemm_dtypes(w_, insn.semiring, use.dst, use.lhs, use.rhs);
     visit(use);
   }
 

@@ -24,6 +24,7 @@ from tileflow_tvm.isa.table import (
     OPERAND_MODES,
     REDUCE_FUNCS,
     SCALAR_FUNCS,
+    SEMIRINGS,
     UNARY_FUNCS,
 )
 
@@ -59,6 +60,14 @@ BINARY = {
     **elementwise_numpy.BINARY,
 }
 REDUCE = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply}
+SEMIRING = {
+    "mul_add": (np.multiply, np.add),
+    "add_min": (np.add, np.minimum),
+    "add_max": (np.add, np.maximum),
+    "mul_max": (np.multiply, np.maximum),
+    "mul_min": (np.multiply, np.minimum),
+}
+EMPTY = {np.minimum: np.inf, np.maximum: -np.inf}
 SCALAR = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
@@ -225,8 +234,16 @@ class Interpreter:
         m, n, k = (self.ext(f[name]) for name in "mnk")
         lhs = self.read(f["lhs"], *((k, m) if f["ta"] else (m, k)))
         rhs = self.read(f["rhs"], *((n, k) if f["tb"] else (k, n)))
-        start = 0 if self.clears(f) else self.read(f["dst"], m, n)
-        result = start + (lhs.T if f["ta"] else lhs) @ (rhs.T if f["tb"] else rhs)
+        lhs, rhs = (lhs.T if f["ta"] else lhs), (rhs.T if f["tb"] else rhs)
+        times, plus = SEMIRING[SEMIRINGS[f["semiring"]]]
+        if plus is np.add:
+            start = 0 if self.clears(f) else self.read(f["dst"], m, n)
+            result = start + lhs @ rhs
+        else:  # products are rounded to float32 before the choice, which may overflow
+            products = times(lhs[:, :, None], rhs[None]).astype(np.float32).astype(np.float64)
+            result = plus.reduce(products, axis=1, initial=EMPTY[plus])
+            if not self.clears(f):
+                result = plus(self.read(f["dst"], m, n), result)
         if result.dtype == np.int64:
             result = result.astype(np.int32)  # modulo 2^32
         self.write(f["dst"], m, n, result)

@@ -189,7 +189,10 @@ class NestMaker:
         cols = int(self._pick([1, 4, 35]))
         w = self._tensor([*depth, cols]) if second else None
         combine = self._pick(["sum", "sum", "max", "min"])
-        self.words.append(f"{combine} over {depth} of {sizes} -> {out} {dims} second={second}")
+        plus = bool(self.rng.random() < 0.4)
+        self.words.append(
+            f"{combine} over {depth} of {sizes} -> {out} {dims} second={second} {plus=}"
+        )
 
         def cell(*index):
             at = [
@@ -198,7 +201,8 @@ class NestMaker:
             ]
             value = x(*at, *(axes[i] for i in left))
             if w is not None:
-                value = value * w(*axes, index[-1])
+                times = w(*axes, index[-1])
+                value = value + times if plus else value * times
             return COMBINES[combine](value, axis=axes)
 
         shape = [*out, cols] if second else out

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import elementwise_numpy
 import numpy as np
+from isa_interpreter import EMPTY, SEMIRING
 
 from tileflow_tvm.frontend.tile_ir import Alloc, Buffer, Group, Op, Program, Region
 
@@ -85,7 +86,8 @@ def _execute(op: Op, memory, dtype) -> None:
     old = None if op.clear.always else rows
     assert op.clear.always or op.clear.var is None, "not a tensor-level program"
     if old is not None:
-        result = _COMBINE["sum" if op.name == "gemm" else op.func](old, result)
+        plus = SEMIRING[op.semiring][1] if op.name == "gemm" else _COMBINE[op.func]
+        result = plus(old, result)
     assert result.shape == rows.shape, (op, result.shape, rows.shape)
     dst[...] = result.astype(dtype).reshape(dst.shape)
 
@@ -100,7 +102,11 @@ def _matrix(array: np.ndarray) -> np.ndarray:
 def _gemm(op, _shape, lhs, rhs):
     lhs = _matrix(lhs)
     rhs = rhs if rhs.ndim == 2 else rhs.reshape(-1, 1)
-    return (lhs.T if op.transpose_a else lhs) @ (rhs.T if op.transpose_b else rhs)
+    lhs, rhs = (lhs.T if op.transpose_a else lhs), (rhs.T if op.transpose_b else rhs)
+    times, plus = SEMIRING[op.semiring]
+    if plus is np.add:
+        return lhs @ rhs
+    return plus.reduce(times(lhs[:, :, None], rhs), axis=1, initial=EMPTY[plus])
 
 
 def _unary(op, shape, src):

@@ -111,6 +111,8 @@ WRONG = {
         "lhs is bf16 and rhs is i8, but both are to be alike", "exec.cast one of them"),
     f"exec.gemm a4, a1, a1 {SIZES} k=e0 clear=always": (
         "no product of bf16 is summed in i32", "f32 to f32, bf16 to f32, i8 to i32"),
+    f"exec.gemm a2, a1, a1 {SIZES} k=e0 clear=always semiring=add_min": (
+        "lhs is bf16, but add_min takes f32", "exec.cast both operands to f32 before"),
     f"exec.unary.exp a2, a1 {SIZES}": (
         "bf16", "exec.cast"),
     f"exec.unary.exp a1, a1 {SIZES}": ("bf16", "exec.cast it before"),

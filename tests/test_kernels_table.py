@@ -11,24 +11,29 @@ import test_kernels_elementwise as elementwise
 import test_kernels_functions as functions
 import test_kernels_gemm as gemm
 import test_kernels_gemm_narrow as narrow
+import test_kernels_gemm_semirings as semirings
 import test_kernels_indexed as indexed
 import test_kernels_reduce as reduce
 import test_kernels_select as select
 from test_kernels_operands import LEVELS, NUMPY, Matrix, noise, random_matrix
 
 from tileflow_tvm._sim import kernels
-from tileflow_tvm.isa.table import ARITHMETIC, BINARY_OF, GEMM_DTYPES, UNARY_OF
+from tileflow_tvm.isa.table import ARITHMETIC, BINARY_OF, GEMM_DTYPES, SEMIRINGS, UNARY_OF
 
 M, N, K = 37, 71, 45
 """No multiple of a tile, and no two alike."""
 
 
-def check_gemm(level: str, _: str, dtype: str, rng: np.random.Generator) -> None:
+def check_gemm(level: str, semiring: str, dtype: str, rng: np.random.Generator) -> None:
     lhs = random_matrix(rng, M, K, 32, dtype=dtype)
     rhs = random_matrix(rng, K, N, 32, dtype=dtype)
     dst = random_matrix(rng, M, N, 32, dtype=GEMM_DTYPES[dtype])
-    expected = narrow.ORACLES[dtype](dst.values, lhs.values, rhs.values)
-    gemm.run(level, dst, lhs, rhs, clear=False)
+    if semiring == SEMIRINGS[0]:
+        expected = narrow.ORACLES[dtype](dst.values, lhs.values, rhs.values)
+        gemm.run(level, dst, lhs, rhs, clear=False)
+    else:
+        expected = semirings.chosen(semiring, dst.values, lhs.values, rhs.values)
+        semirings.run(level, semiring, dst, lhs, rhs, clear=False)
     dst.check(expected)
 
 

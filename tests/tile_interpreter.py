@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import elementwise_numpy
 import numpy as np
-from isa_interpreter import converted
+from isa_interpreter import SEMIRING, converted
 
 from tileflow_tvm.frontend.tile_ir import (
     ITEMSIZE,
@@ -320,9 +320,9 @@ class TileInterpreter:
         lhs, rhs = (self._read(src) for src in op.srcs)
         lhs = lhs.reshape(1, -1) if lhs.ndim == 1 else lhs
         rhs = rhs.reshape(-1, 1) if rhs.ndim == 1 else rhs
-        result = lhs @ rhs if lhs.size and rhs.size else np.zeros((0, 0))
+        result = _product(op, lhs, rhs) if lhs.size and rhs.size else np.zeros((0, 0))
         if not self._cleared(op.clear):
-            result = result + self._read(op.dst).reshape(result.shape)
+            result = SEMIRING[op.semiring][1](result, self._read(op.dst).reshape(result.shape))
         self._write(op.dst, result)
 
     def _unary(self, op: Op) -> None:
@@ -429,7 +429,7 @@ def _tensor_op(op: Op, memory: dict[Buffer, np.ndarray]) -> None:
     if op.name == "gemm":
         a, b = (src.T if flag else src for src, flag in
                 zip(srcs, (op.transpose_a, op.transpose_b), strict=True))  # fmt: skip
-        result = a @ b
+        result = _product(op, a, b)
     elif op.name == "unary":
         result = UNARY[op.func](srcs[0] * op.scale + op.bias)
     elif op.name == "binary":
@@ -447,9 +447,14 @@ def _tensor_op(op: Op, memory: dict[Buffer, np.ndarray]) -> None:
         result = srcs[0].T if op.transposed else srcs[0]
     result = np.array(result).reshape(target.shape)
     if op.name in ("gemm", "reduce") and not op.clear.always:
-        combine = np.add if op.name == "gemm" else REDUCE[op.func]
+        combine = SEMIRING[op.semiring][1] if op.name == "gemm" else REDUCE[op.func]
         result = combine(memory[target], result)
     memory[target] = result
+
+
+def _product(op: Op, lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    times, plus = SEMIRING[op.semiring]
+    return lhs @ rhs if plus is np.add else plus.reduce(times(lhs[..., None], rhs), axis=-2)
 
 
 def _meeting(values: np.ndarray, mode: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -180,7 +180,7 @@ std::size_t arithmetic_row(isa::DType dtype) {
 
 void gemm(const std::string& level, Matrix dst, Matrix lhs, Matrix rhs, int m, int n, int k,
           int tile, bool clear, bool lhs_transposed, bool rhs_transposed, int repeats,
-          const std::string& dtype) {
+          const std::string& dtype, int semiring) {
   const auto pair = std::ranges::find(isa::kGemmDTypes, dtype_named(dtype), &isa::DTypePair::from);
   if (pair == isa::kGemmDTypes.end()) throw std::invalid_argument("no product of " + dtype);
   const GemmArgs args{.dst = operand(dst, m, n, tile, pair->to),
@@ -195,7 +195,12 @@ void gemm(const std::string& level, Matrix dst, Matrix lhs, Matrix rhs, int m, i
                       .clear = clear,
                       .lhs_transposed = lhs_transposed,
                       .rhs_transposed = rhs_transposed};
-  const auto function = level_named(level).gemm[row_of(pair->from)];
+  const Kernels& kernels = level_named(level);
+  const auto function =
+      semiring == 0 ? kernels.gemm[row_of(pair->from)] : pick(kernels.gemm_chosen, semiring - 1);
+  if (semiring != 0 && pair->from != isa::DType::kF32) {
+    throw std::invalid_argument("no semiring of " + dtype);
+  }
   for (int i = 0; i < repeats; ++i) function(args);
 }
 
@@ -428,7 +433,7 @@ void bind_kernels(py::module_& module) {
   kernels.def("gemm", &gemm, arg("level"), arg("dst").noconvert(), arg("lhs").noconvert(),
               arg("rhs").noconvert(), arg("m"), arg("n"), arg("k"), arg("tile") = 32,
               arg("clear") = true, arg("lhs_transposed") = false, arg("rhs_transposed") = false,
-              arg("repeats") = 1, arg("dtype") = "f32");
+              arg("repeats") = 1, arg("dtype") = "f32", arg("semiring") = 0);
   kernels.def("unary", &unary, arg("level"), arg("function"), arg("dst").noconvert(),
               arg("src").noconvert(), arg("m"), arg("n"), arg("tile") = 32, arg("scale") = 1.0F,
               arg("bias") = -0.0F, arg("repeats") = 1, arg("dtype") = "f32");

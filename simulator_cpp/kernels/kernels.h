@@ -25,7 +25,9 @@ struct Operand {
   std::int64_t stride = 0;
 };
 
-// dst[i,j] = (clear ? 0 : dst[i,j]) + sum_k lhs[i,k] * rhs[k,j], fma in ascending k. Operands of
+// dst[i,j] = (clear ? 0 : dst[i,j]) + sum_k lhs[i,k] * rhs[k,j], fma in ascending k; in another
+// semiring, products that are sums as well, and the least or the greatest of them in place of their
+// sum, of which there is infinity, or minus infinity, where clear begins. Operands of
 // bf16 are widened to f32, those of i8 to i32, and dst is of that. Where they are bf16, denormal
 // operands and results of each fma count as zeros of their sign; sums of integers are modulo 2^32.
 struct GemmArgs {
@@ -154,6 +156,7 @@ inline constexpr int kUnaryFuncs = 37;   // isa.table UNARY_FUNCS, same order; a
 inline constexpr int kBinaryFuncs = 21;  // BINARY_FUNCS
 inline constexpr int kReduceFuncs = 4;   // REDUCE_FUNCS
 inline constexpr int kGemmDTypes = 3;    // GEMM_DTYPES; the first of DTYPES
+inline constexpr int kChoices = 4;       // SEMIRINGS but for the first
 inline constexpr int kCasts = 8;         // CASTS, same order
 inline constexpr int kIndexed = 2;       // INDEXED_DTYPES, same order
 
@@ -163,9 +166,10 @@ using UnaryFns = std::array<void (*)(const UnaryArgs&), kUnaryFuncs>;
 using BinaryFns = std::array<void (*)(const BinaryArgs&), kBinaryFuncs>;
 
 struct Kernels {
-  const char* level;                                        // "scalar", "avx2", "avx512"
-  std::array<void (*)(const GemmArgs&), kGemmDTypes> gemm;  // by the type of lhs and rhs
-  std::array<UnaryFns, kArithmetic> unary;                  // null where a type lacks the function
+  const char* level;                                            // "scalar", "avx2", "avx512"
+  std::array<void (*)(const GemmArgs&), kGemmDTypes> gemm;      // by the type of lhs and rhs
+  std::array<void (*)(const GemmArgs&), kChoices> gemm_chosen;  // of f32
+  std::array<UnaryFns, kArithmetic> unary;  // null where a type lacks the function
   std::array<BinaryFns, kArithmetic> binary;
   std::array<void (*)(const SelectArgs&), kArithmetic> select;  // by the type of cond
   std::array<void (*)(const ReduceArgs&), kReduceFuncs> reduce;

@@ -9,6 +9,7 @@
 #include "kernels/functions.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_bf16.h"
+#include "kernels/gemm_chosen.h"
 #include "kernels/gemm_i8.h"
 #include "kernels/indexed.h"
 #include "kernels/integer_functions.h"
@@ -111,6 +112,8 @@ constexpr Kernels make_kernels(const char* level) {
   return {
       .level = level,
       .gemm = {Gemm<V, float>::run, GemmBf16<V>::run, GemmI8<V>::run},
+      .gemm_chosen = {GemmChosen<V, Plus, Least>::run, GemmChosen<V, Plus, Greatest>::run,
+                      GemmChosen<V, Times, Greatest>::run, GemmChosen<V, Times, Least>::run},
       .unary = {unary_functions<V>(), integer_unary_functions<V>()},
       .binary = {binary_functions<V>(), integer_binary_functions<V>()},
       .select = {select<V, FloatTruth>, select<V, IntTruth>},

@@ -12,7 +12,7 @@ std::string_view name_of(isa::DType dtype) {
 // The tables of kernels are in the order of the instruction table.
 static_assert(isa::kDTypeNames.size() == kDTypes && isa::kGemmDTypes.size() == kGemmDTypes &&
               isa::kCastDTypes.size() == kCasts && isa::kArithmeticDTypes.size() == kArithmetic &&
-              isa::kIndexedDTypes.size() == kIndexed);
+              isa::kIndexedDTypes.size() == kIndexed && isa::kSemiringNames.size() == kChoices + 1);
 
 std::vector<KernelRow> rows() {
   std::vector<KernelRow> all;
@@ -25,7 +25,10 @@ std::vector<KernelRow> rows() {
     for (const std::string_view dtype : isa::kDTypeNames) all.push_back({operation, "", dtype});
   };
   for (const isa::DTypePair& pair : isa::kGemmDTypes) {
-    all.push_back({"exec.gemm", "", name_of(pair.from)});
+    all.push_back({"exec.gemm", isa::kSemiringNames[0], name_of(pair.from)});
+  }
+  for (std::size_t i = 1; i < isa::kSemiringNames.size(); ++i) {
+    all.push_back({"exec.gemm", isa::kSemiringNames[i], "f32"});
   }
   functions("exec.unary", isa::kUnaryFuncNames);
   functions("exec.binary", isa::kBinaryFuncNames);

@@ -3,7 +3,7 @@ tuples, written by hand as blocks."""
 
 from __future__ import annotations
 
-from contractions import convolutions, movement, products, rows, sums, windows
+from contractions import convolutions, movement, products, rows, semirings, sums, windows
 from contractions.contraction import ROWS, SIZES, Contraction
 
 FAMILIES: dict[str, dict[str, tuple[Contraction, str]]] = {
@@ -22,6 +22,7 @@ __all__ = [
     "movement",
     "products",
     "rows",
+    "semirings",
     "sums",
     "windows",
 ]

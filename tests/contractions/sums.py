@@ -134,27 +134,6 @@ def product_of_all(m, n):
     return kernel
 
 
-@contraction(
-    "6 min-plus product", lambda A, B: (A[:, :, None] + B[None]).min(1), (3, 4, 5), (37, 35, 41),
-    (130, 70, 100),
-)  # fmt: skip
-def min_plus(m, k, n):
-    @T.prim_func(s_tir=True)
-    def kernel(
-        A: T.Buffer((m, k), "float32"),
-        B: T.Buffer((k, n), "float32"),
-        C: T.Buffer((m, n), "float32"),
-    ):
-        for i, j, p in T.grid(m, n, k):
-            with T.sblock("min_plus"):
-                vi, vj, vp = T.axis.remap("SSR", [i, j, p])
-                with T.init():
-                    C[vi, vj] = T.max_value("float32")
-                C[vi, vj] = T.min(C[vi, vj], A[vi, vp] + B[vp, vj])
-
-    return kernel
-
-
 def _pair_maxima(X):
     return np.maximum.reduceat(X, np.arange(0, len(X), 2))
 

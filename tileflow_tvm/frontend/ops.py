@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tileflow_tvm.isa.table import BINARY_FUNCS, REDUCE_FUNCS, UNARY_FUNCS, Engine
+from tileflow_tvm.isa.table import BINARY_FUNCS, REDUCE_FUNCS, SEMIRINGS, UNARY_FUNCS, Engine
 
 OP_PREFIX = "tirx.tile.tf_"
 """A primitive's name in TVM's operator registry, without its own name."""
@@ -85,11 +85,14 @@ _SPECS = (
         "dst = src, wherever the two are: a load, a store or an identity on chip.",
     ),
     OpSpec(
-        "gemm", ("dst", "lhs", "rhs"), ("clear", "transpose_a", "transpose_b"), Engine.EXEC,
+        "gemm", ("dst", "lhs", "rhs"), ("clear", "transpose_a", "transpose_b", "semiring"),
+        Engine.EXEC,
         "dst[m,n] = (clear ? 0 : dst[m,n]) + sum_k lhs[m,k] * rhs[k,n], fma in ascending k; "
         "transpose_a: lhs is stored k x m; transpose_b: rhs is stored n x k. Of bfloat16 "
         "the sums are float32, of int8 int32. clear is True (the "
-        "default), False, or `var == 0` for a loop variable.",
+        "default), False, or `var == 0` for a loop variable. semiring says what takes the place of "
+        f"product and sum, of float32: one of {_names(SEMIRINGS)}; add_min is the least of "
+        "lhs[m,k] + rhs[k,n] over k, and infinity where there is none.",
     ),
     OpSpec(
         "unary", ("dst", "src"), ("func", "scale", "bias"), Engine.EXEC,

@@ -36,6 +36,7 @@ from tileflow_tvm.isa.table import (
     BINARY_FUNCS,
     OPERAND_MODES,
     REDUCE_FUNCS,
+    SEMIRINGS,
     UNARY_FUNCS,
     Engine,
 )
@@ -53,7 +54,8 @@ class OpReader:
             "modes": _modes, "clear": self._clear, "engine": _engine, "unit": self._unit,
             "fill": number, "value": number, "scale": number, "bias": number,
             "transpose_a": _flag, "transpose_b": _flag, "transposed": _flag, "padded": _flag,
-            "extents": self._extents, "wait": self._semaphores, "post": self._semaphores,
+            "semiring": _semiring, "extents": self._extents,
+            "wait": self._semaphores, "post": self._semaphores,
             "rows": self._box_dims("rows"), "cols": self._box_dims("cols"),
             "where": self._conditions, "form": self._form,
         }  # fmt: skip
@@ -262,6 +264,10 @@ def _axis(value: Any, src: Operand, loc: Loc | None) -> str:
 def _modes(value: Any, loc: Loc | None) -> tuple[str, ...]:
     modes = tuple(choice("modes", mode, OPERAND_MODES, loc) for mode in _sequence(value, loc))
     return modes
+
+
+def _semiring(value: Any, loc: Loc | None) -> str:
+    return choice("semiring", value, SEMIRINGS, loc)
 
 
 def _engine(value: Any, loc: Loc | None) -> Engine:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tileflow_tvm.errors import Loc
 from tileflow_tvm.isa.program import BROADCAST
-from tileflow_tvm.isa.table import DTYPE_FACTS, Engine
+from tileflow_tvm.isa.table import DTYPE_FACTS, SEMIRINGS, Engine
 
 if TYPE_CHECKING:
     from tileflow_tvm.frontend.compute import Stage
@@ -246,7 +246,7 @@ class Op:
     load      chip, (dram,)            value (the fill), transposed, rows, cols, padded
     store     dram, (chip,)            transposed, rows, cols
     copy      any, (any,)              transposed; infer_scope makes it load, store or unary
-    gemm      (m,n), (A, B)            clear, transpose_a, transpose_b
+    gemm      (m,n), (A, B)            clear, transpose_a, transpose_b, semiring
     unary     (m,n), (x,)              func, scale, bias
     binary    (m,n), (lhs, rhs)        func, modes; a float operand has mode "imm"
     select    (m,n), (cond, a, b)      modes
@@ -260,8 +260,8 @@ class Op:
     nop       None, ()                 engine
     ========= ======================== ==================================================
 
-    func and axis and modes take the names of `isa.table`. A `form` is affine in ROW, COL, loop
-    variables and scalars; affine_select keeps the elements where it is not negative. `extents`
+    func, axis, modes and semiring take the names of `isa.table`. A `form` is affine in ROW, COL,
+    loop variables and scalars; affine_select keeps the elements where it is not negative. `extents`
     (after infer_scope) are the true extents: (m, n, k) of a gemm, (m, n) of the others, m and n
     those of the source where source and destination differ (reduce, transpose). A rank-1 operand
     is a 1 x n matrix unless its mode is "col" or it is the result of a reduction along "cols".
@@ -281,6 +281,7 @@ class Op:
     clear: Clear = Clear(always=True)
     transpose_a: bool = False
     transpose_b: bool = False
+    semiring: str = SEMIRINGS[0]
     transposed: bool = False
     rows: tuple[BoxDim, ...] = ()
     cols: tuple[BoxDim, ...] = ()

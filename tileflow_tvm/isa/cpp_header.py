@@ -16,6 +16,7 @@ CHOICES = {
     table.REDUCE_FUNCS: "ReduceFunc",
     table.SCALAR_FUNCS: "ScalarFunc",
     table.OPERAND_MODES: "OperandMode",
+    table.SEMIRINGS: "Semiring",
     table.CLEAR_MODES: "ClearMode",
     table.AXES: "Axis",
     table.DTYPES: "DType",

@@ -20,6 +20,7 @@ from tileflow_tvm.isa.table import (
     INDEXED_DTYPES,
     ITEM_BYTES,
     NO_REGISTER,
+    SEMIRINGS,
     UNARY_FUNCS,
     UNARY_OF,
     Kind,
@@ -73,7 +74,7 @@ class ElementTypes:
             case "load" | "store":
                 yield from self._transfer(insn, dtypes)
             case "exec.gemm":
-                yield from _gemm(dtypes)
+                yield from _gemm(dtypes, SEMIRINGS[insn.operands["semiring"]])
             case "exec.cast":
                 yield from _cast(dtypes)
             case "exec.fill":
@@ -124,11 +125,14 @@ def _constant(name: str, insn: Instruction, dtype: str | None) -> Iterator[Wrong
         yield name, f"{value!r} is no value of {dtype}", "take one that it holds exactly"
 
 
-def _gemm(dtypes: dict[str, str]) -> Iterator[Wrong]:
+def _gemm(dtypes: dict[str, str], semiring: str) -> Iterator[Wrong]:
     dst, lhs, rhs = (dtypes.get(name) for name in ("dst", "lhs", "rhs"))
     if lhs and rhs and lhs != rhs:
         what = f"lhs is {lhs} and rhs is {rhs}, but both are to be alike"
         yield "rhs", what, f"exec.cast one of them; {_HINT}"
+    elif lhs and lhs != "f32" and semiring != SEMIRINGS[0]:
+        what = f"lhs is {lhs}, but {semiring} takes f32"
+        yield "lhs", what, f"exec.cast both operands to f32 before; {_HINT}"
     elif lhs and dst and GEMM_DTYPES.get(lhs) != dst:
         what = f"no product of {lhs} is summed in {dst}"
         pairs = _listing(tuple(GEMM_DTYPES.items()))

@@ -72,8 +72,9 @@ instruction says which of them it is for (0 where there is one). One engine post
 waits for it.
 
 An extent of zero makes an instruction touch nothing; it still waits and posts. Two cases write:
-a gemm with k = 0 that clears makes dst zero, and a reduction of length 0 that clears makes dst
-the value of an empty reduction (sum 0, prod 1, max -inf, min inf).
+a gemm with k = 0 that clears makes dst the sum of nothing (0; in a semiring with min inf, with max
+-inf), and a reduction of length 0 that clears makes dst the value of an empty reduction (sum 0,
+prod 1, max -inf, min inf).
 
 ## Numbers
 
@@ -83,6 +84,10 @@ The bits of a result do not depend on the host's vectors or threads (payloads of
   to the nearest even. Of bf16, a denormal lhs, rhs or acc counts as the zero of its sign, and so
   does the result of an fma that is below 2^-126 when rounded to 24 bits: as instructions of
   processors for bf16 have it. Of i8 it is exact, with sums modulo 2^32.
+* In another `semiring`, which is of f32 alone, product and sum are what its name says: `add_min` is
+  acc = min(acc, lhs + rhs) for ascending k, the sum rounded to the nearest even; `mul_max` is acc =
+  max(acc, lhs * rhs). acc is NaN from the first product on that is; where the two are equal, as
+  zeros of both signs are, acc stays.
 * `exec.cast` converts src to f32 (i32 to the nearest even, the others exactly), multiplies it by
   `scale` (one rounding; with scale 1 none), and converts the product: to bf16, i8 and i32 to the
   nearest even. Integers saturate at the ends of their range; NaN becomes 0, and in bf16 stays NaN.

@@ -195,6 +195,10 @@ OPERAND_MODES = ("full", "row", "col", "scalar", "imm")
 """How an operand of `exec.binary` meets an m x n result: itself m x n, a vector of n (the same in
 every row), a vector of m (the same in every column), one value in SRAM, or the immediate."""
 
+SEMIRINGS = ("mul_add", "add_min", "add_max", "mul_max", "mul_min")
+"""What `exec.gemm` takes for products and for their sum; all but the first are of f32. An empty
+minimum is +inf, an empty maximum -inf; either is NaN where a product is."""
+
 CLEAR_MODES = ("never", "always", "at0")
 """When dst is taken as empty before accumulating: never, always, or when the loop `level` is at
 iteration 0."""
@@ -321,8 +325,11 @@ def _gemm() -> Insn:
         *_clear(layout),
         layout("ta", 1, Kind.FLAG, "lhs is stored k x m", default=0),
         layout("tb", 1, Kind.FLAG, "rhs is stored n x k", default=0),
+        layout("semiring", 3, Kind.ENUM, "what products and their sum are", choices=SEMIRINGS,
+               default=0),
     ], "dst[i,j] = (clear ? 0 : dst[i,j]) + sum_k lhs[i,k] * rhs[k,j]; "
-       "acc = fma(lhs, rhs, acc) for ascending k; of i8, integers modulo 2^32")  # fmt: skip
+       "acc = fma(lhs, rhs, acc) for ascending k; of i8, integers modulo 2^32; "
+       "add_min: min over k of lhs + rhs, and so on")  # fmt: skip
 
 
 def _unary() -> Insn:

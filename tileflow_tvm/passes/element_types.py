@@ -15,6 +15,7 @@ from tileflow_tvm.isa.table import (
     DTYPE_FACTS,
     GEMM_DTYPES,
     INDEXED_DTYPES,
+    SEMIRINGS,
     TILEFLOW,
     UNARY_OF,
 )
@@ -75,6 +76,9 @@ def _check_gemm(op: Op) -> None:
         raise _error(op, f"{_of(lhs)} and {_of(rhs)} are operands of one product",
                      "T.tf.cast one of them; both have the same dtype")  # fmt: skip
     wanted = _GEMM.get(lhs.buffer.dtype)
+    if op.semiring != SEMIRINGS[0] and lhs.buffer.dtype != "float32":
+        raise _error(op, f"{_of(lhs)} is no operand of {op.semiring}, which is of float32",
+                     "T.tf.cast both operands to float32 first")  # fmt: skip
     if wanted is None:
         raise _error(op, f"{_of(lhs)} is no operand of a product",
                      f"products are of {', '.join(_GEMM)}; T.tf.cast converts")  # fmt: skip

@@ -22,10 +22,12 @@ from tileflow_tvm.frontend.compute import (
 )
 from tileflow_tvm.frontend.tile_ir import Buffer, Op, Program
 from tileflow_tvm.isa.machine import Machine
+from tileflow_tvm.isa.table import SEMIRINGS
 from tileflow_tvm.passes.legalize import accepted, is_matrix_function
 from tileflow_tvm.passes.lift_graph import Graph, Value, to_program
 from tileflow_tvm.passes.lift_map import Form, MapLifter, Term, matrix
 from tileflow_tvm.passes.lift_nests import COMBINE, nests_of
+from tileflow_tvm.passes.semirings import semiring_of
 
 
 def lift(func: PrimFunc, machine: Machine) -> Program:
@@ -111,8 +113,9 @@ class _StageLifter:
     def _combined(self) -> Term:
         """The reduction of the stage's value over its reduction axes."""
         stage = self._stage
-        if stage.combine == "sum" and isinstance(stage.value, Apply) and stage.value.func == "mul":
-            found = self._gemm(stage.value)
+        semiring = semiring_of(stage)
+        if semiring is not None and isinstance(stage.value, Apply):
+            found = self._gemm(stage.value, semiring)
             if found is not None:
                 return found
         used = self._map.axes_of(stage.value)
@@ -142,8 +145,9 @@ class _StageLifter:
         op = Op("reduce", func=self._stage.combine, axis=axis, loc=self._stage.place.loc)
         return Term(self._map.emit(op, form, (term.value,)), form)
 
-    def _gemm(self, product: Apply) -> Term | None:
-        """The matrix product that the sum of `product` is, if it is one."""
+    def _gemm(self, product: Apply, semiring: str) -> Term | None:
+        """The matrix product that the sum of `product` is, if it is one. What is chosen along a
+        vector is left to maps, which share a loop nest with others."""
         if any(len(self._map.axes_of(arg)) > 2 for arg in product.args):
             raise _NoMatrixProduct
         lhs, rhs = (self._map.term(arg) for arg in product.args)
@@ -153,11 +157,13 @@ class _StageLifter:
         form: Form = self._form
         if any(var is not None and var not in used for var in form):
             form = tuple(var for var in form if var in used) or (None,)
+        if semiring != SEMIRINGS[0] and len([var for var in form if var is not None]) < 2:
+            return None
         for left, right in ((lhs, rhs), (rhs, lhs)):
             for transpose_a, transpose_b in ((0, 0), (0, 1), (1, 0), (1, 1)):
                 if self._fits(left.form, right.form, form, transpose_a, transpose_b):
                     op = Op("gemm", transpose_a=bool(transpose_a), transpose_b=bool(transpose_b),
-                            loc=self._stage.place.loc)  # fmt: skip
+                            semiring=semiring, loc=self._stage.place.loc)  # fmt: skip
                     srcs = (left.value, right.value)
                     return Term(self._map.emit(op, form, srcs), form)
         return None

@@ -69,8 +69,8 @@ def _bits(value: float) -> bytes:
 
 
 def _key(op: Op) -> tuple[Any, ...]:
-    return (op.name, op.func, op.transpose_a, op.transpose_b, op.transposed, op.modes, op.axis,
-            _bits(op.value))  # fmt: skip
+    return (op.name, op.func, op.transpose_a, op.transpose_b, op.semiring, op.transposed, op.modes,
+            op.axis, _bits(op.value))  # fmt: skip
 
 
 def to_program(graph: Graph, outputs: dict[Buffer, Value]) -> Program:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from tileflow_tvm.frontend.compute import (
-    INTEGER,
     Access,
     Apply,
     Axis,
@@ -21,6 +20,8 @@ from tileflow_tvm.frontend.compute import (
 )
 from tileflow_tvm.frontend.compute_cells import are_nested
 from tileflow_tvm.frontend.tile_ir import Affine, Var
+from tileflow_tvm.isa.table import SEMIRINGS
+from tileflow_tvm.passes.semirings import semiring_of
 
 MAX_RANK = 5
 """Dimensions of a tensor descriptor, and of a box."""
@@ -136,6 +137,8 @@ class Roles:
     cols: tuple[Axis, ...] = ()
     product: tuple[Expr, Expr] | None = field(default=None, compare=False)
     """lhs and rhs; None for what is no matrix product."""
+    semiring: str = SEMIRINGS[0]
+    """What products and their sum are."""
     resident: frozenset[Var] = frozenset()
     """Axes that something is reduced over on chip: they make one side, in one block."""
     serial: tuple[Axis, ...] = ()
@@ -146,21 +149,21 @@ def roles_of(stage: Stage) -> Roles:
     spatial = tuple(axis for axis in stage.axes if not axis.reduce)
     reduced = tuple(axis for axis in stage.axes if axis.reduce)
     roles = Roles(spatial, reduced, resident=resident_axes(stage), serial=_serial(stage))
-    value = stage.value
-    if stage.combine != "sum" or not isinstance(value, Apply):
+    semiring = semiring_of(stage)
+    if semiring is None:
         return roles
-    if value.func.removeprefix(INTEGER) != "mul":
-        return roles
-    lhs, rhs = _narrow(value.args)
+    assert isinstance(stage.value, Apply)
+    lhs, rhs = _narrow(stage.value.args) if semiring == SEMIRINGS[0] else stage.value.args
     in_lhs, in_rhs = axes_of(lhs), axes_of(rhs)
     if not reduced or any(axis.var not in in_lhs & in_rhs for axis in reduced):
         return roles
     free = [axis for axis in spatial if axis not in roles.serial]
     rows = tuple(a for a in free if a.var in in_lhs and a.var not in in_rhs)
     cols = tuple(a for a in free if a.var in in_rhs and a.var not in in_lhs)
-    if not rows and not cols:
-        return roles
-    return replace(roles, rows=rows, cols=cols, product=(lhs, rhs))
+    vector = not rows or not cols
+    if vector and (semiring != SEMIRINGS[0] or not (rows or cols)):
+        return roles  # a choice along a vector is as well made by lanes
+    return replace(roles, rows=rows, cols=cols, product=(lhs, rhs), semiring=semiring)
 
 
 def _narrow(args: tuple[Expr, ...]) -> tuple[Expr, ...]:

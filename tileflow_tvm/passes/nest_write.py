@@ -145,7 +145,9 @@ class _NestWriter:
         right = self._factor(rhs, whole[1], cols, 1)
         kind = (bool(rows.axes), bool(cols.axes))
         clear, acc = self._accumulator(kind, rows, cols)
-        self.before[-1].append(Op("gemm", acc, (left, right), clear=clear, loc=self.loc))
+        self.before[-1].append(
+            Op("gemm", acc, (left, right), clear=clear, semiring=self.roles.semiring, loc=self.loc)
+        )
         return Block(acc, kind, owned=True)
 
     def _factor(self, expr: Expr, rows: Side, cols: Side, factor: int) -> Region:

@@ -102,6 +102,7 @@ class OperandForms:
             "rhs": rhs,
             "ta": int(op.transpose_a),
             "tb": int(op.transpose_b),
+            "semiring": op.semiring,
             **_clear(op, levels),
         }
 

@@ -18,6 +18,7 @@ from tileflow_tvm.frontend.tile_ir import (
     Stmt,
 )
 from tileflow_tvm.frontend.tree import buffers_used
+from tileflow_tvm.passes.semirings import empty_sum
 from tileflow_tvm.passes.tile_group import Space, gemm_dims
 from tileflow_tvm.passes.tile_values import accumulates
 
@@ -76,7 +77,7 @@ class _Rewriter:
 
     def _gemm(self, op: Op) -> Op | None:
         if gemm_dims(op)[2] == 0:
-            return None if accumulates(op) else _fill(op, 0.0)
+            return None if accumulates(op) else _fill(op, empty_sum(op.semiring))
         lhs, rhs = (self._unturned(src, op) for src in op.srcs)
         return replace(
             op,

@@ -10,6 +10,7 @@ from tvm import ir, tirx
 
 from tileflow_tvm.frontend.affine import imm
 from tileflow_tvm.frontend.compute_functions import CALL_OF, TRUTH_OF
+from tileflow_tvm.isa.table import SEMIRINGS
 
 VALUE = {"float32": "float32", "bfloat16": "float32", "int8": "int32", "int32": "int32"}
 """Element type -> the type in which its values are computed with."""
@@ -191,6 +192,13 @@ REDUCE: dict[str, Callable[[Any, Any], Any]] = {
     "min": _smaller,
 }
 """func of a reduction -> how two values become one."""
+
+
+SEMIRING: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
+    f"{times}_{plus}": (BINARY[times], BINARY[plus])
+    for times, plus in (name.split("_") for name in SEMIRINGS)
+}
+"""semiring of a gemm -> what two elements make, and how it is summed."""
 
 
 def scaled(value: Any, scale: float, bias: float) -> Any:

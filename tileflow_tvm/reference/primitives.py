@@ -15,6 +15,7 @@ from tileflow_tvm.frontend.compute import IDENTITY
 from tileflow_tvm.frontend.tile_ir import COL, ROW, Affine, BoxDim, Op, Region
 from tileflow_tvm.isa.program import BROADCAST
 from tileflow_tvm.passes.block_shapes import Axes, identity_of_copy
+from tileflow_tvm.passes.semirings import empty_sum
 from tileflow_tvm.reference import functions
 from tileflow_tvm.reference.functions import BINARY, REDUCE, UNARY, VALUE, constant, scaled
 from tileflow_tvm.reference.lowering import Lowering, Point, Rule, region_of
@@ -140,14 +141,16 @@ def _cast(op: Op, operands: Elements, at: Point) -> Any:
 def _gemm(low: Lowering, op: Op) -> list[Any]:
     operands = Elements(low, op)
     kind = VALUE[operands.dst.buffer.dtype]
+    start = constant(empty_sum(op.semiring), operands.dst.buffer.dtype)
 
     def product(at: Point) -> Any:
         lhs, rhs = (tirx.Cast(kind, operands.read(number, at)) for number in (0, 1))
-        return operands.write(at, operands.result(at) + lhs * rhs)
+        both, into = functions.SEMIRING[op.semiring]
+        return operands.write(at, into(operands.result(at), both(lhs, rhs)))
 
     def cell(at: Point) -> Any:
         steps = operands.over("k", lambda inner: product(at | inner))
-        return sequence([*operands.cleared(at, constant(0, operands.dst.buffer.dtype)), steps])
+        return sequence([*operands.cleared(at, start), steps])
 
     return operands.done(operands.over(("m", "n"), cell))
 
