@@ -70,14 +70,14 @@ def box_of(
     each axis; a side that the access does not vary along is left out."""
     finder = _Finder(access, (rows, cols), axes, start)
     if access.fill is not None:
-        return finder.stepped()
+        return finder.stepped(views)
     plain = finder.plain()
     if plain is not None:
         return plain
     # A view in which two indices meet cannot be stored through; blocks are whole then.
     shape, strides, _, _ = finder.walk()
     if stored and may_meet(zip(shape, strides, strict=True)):
-        return finder.stepped()
+        return finder.stepped(views)
     return finder.viewed(views)
 
 
@@ -107,9 +107,13 @@ class _Finder:
             dims[axis.var] = dim
         return self._box(self.access.buffer, self._corner(self.access.index), dims, None)
 
-    def stepped(self) -> Box:
-        """On the tensor itself, in steps; what is outside reads as the fill value."""
-        if len(self.access.buffer.shape) > MAX_RANK:
+    def stepped(self, views: Views) -> Box:
+        """On the tensor itself (flat, where the index is the cell's number), in steps; what is
+        outside reads as the fill value."""
+        buffer = self.access.buffer
+        if self.access.flat and len(buffer.shape) > 1:
+            buffer = views.of(buffer, 0, (buffer.elements,), (1,))
+        elif len(self.access.buffer.shape) > MAX_RANK:
             raise self.access.place.error(
                 f"{self.access} is padded and has more than {MAX_RANK} indices",
                 "merge dimensions that lie next to each other",
@@ -126,7 +130,7 @@ class _Finder:
                         )
                     dims[var], steps[var] = dim, step
         corner = self._corner(self.access.index)
-        return self._box(self.access.buffer, corner, dims, self.access.fill, steps)
+        return self._box(buffer, corner, dims, self.access.fill, steps)
 
     def viewed(self, views: Views) -> Box:
         """On a view with a dimension for each boxed axis, and one for all that are loops."""
