@@ -257,3 +257,9 @@ def test_sums_of_several_values_in_one_block():
     scale, shift = (te.placeholder((6,), name=name) for name in ("g", "b"))
     group_norm = topi.nn.group_norm(x, scale, shift, 3, 1, [2, 3])
     tf.check(te.create_prim_func([x, scale, shift, group_norm]), rtol=1e-4)
+
+
+def test_a_report_prints_in_a_line():
+    report = tf.check(first_rows)
+    assert repr(report).startswith("<Report: float32[50] agree; largest difference 0, relative 0; ")
+    assert len(repr(report)) < 120

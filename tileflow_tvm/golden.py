@@ -45,6 +45,12 @@ class Report:
     stats: dict[str, Stats]
     passes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{array.dtype}{list(array.shape)}" for array in self.outputs)
+        cycles = next(iter(self.stats.values())).cycles
+        return (f"<Report: {shapes} agree; largest difference {self.max_abs:.3g}, relative "
+                f"{self.max_rel:.3g}; {cycles} cycles>")  # fmt: skip
+
 
 def check(
     kernel: PrimFunc | IRModule | Executable,
