@@ -257,7 +257,6 @@ def graph(
     refused(text, "rank 7", "x")
 
 
-
 def test_a_negative_dimension():
     text = f"""
 @T.prim_func(s_tir=True)
