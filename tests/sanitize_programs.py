@@ -27,6 +27,8 @@ class Case:
     binary: bytes
     arrays: list[np.ndarray]
     wants: list[Approx]
+    shared: bool = False
+    """Whether its products have bands for helpers, who then have to compute some."""
 
 
 def draw(rng: np.random.Generator, *shapes: tuple[int, ...]) -> list[np.ndarray]:
@@ -47,6 +49,13 @@ def assembled(rng: np.random.Generator) -> Case:
     a, b = draw(rng, (130, 150), (150, 70))
     binary = to_bytes(program(gemm_text(130, 70, 150, block=32), gemm_machine(32)))
     return Case(binary, [a, b], [matmul_bound(a, b)])
+
+
+def shared(rng: np.random.Generator) -> Case:
+    """A product whose blocks have bands, for several threads each."""
+    a, b = draw(rng, (200, 140), (140, 150))
+    binary = to_bytes(program(gemm_text(200, 150, 140, block=128), gemm_machine(128)))
+    return Case(binary, [a, b], [matmul_bound(a, b)], shared=True)
 
 
 def by_hand(m: int, n: int, k: int, *block: int) -> Callable[[np.random.Generator], Case]:
@@ -146,6 +155,7 @@ def transposition(rng: np.random.Generator) -> Case:
 
 CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "gemm as assembly": assembled,
+    "gemm that helpers share": shared,
     "gemm 97x95x33": by_hand(97, 95, 33, 96, 96, 32),
     "gemm 1x300x7": by_hand(1, 300, 7, 8, 40, 20),
     "gemm with bias and relu": with_bias,
