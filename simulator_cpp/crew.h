@@ -31,7 +31,6 @@ class Worker {
   void start(std::function<void()> work);  // only after accepted(); `work` does not throw
   void take_back();                        // an offer that was not started
   bool idle() const { return state_.load() == kIdle; }
-  bool asleep() const { return parker_.asleep(); }
   // Where the thread waits while it works.
   Parker& parker() { return parker_; }
 
@@ -66,13 +65,11 @@ class Crew {
   Worker& worker(int index);
   Parker& caller() { return caller_; }
   Respite& respite() { return respite_; }
-  Crowd& crowd() { return crowd_; }
 
  private:
   std::mutex busy_;
   Parker caller_;  // where the claimant waits
   Respite respite_;
-  Crowd crowd_;
   std::array<std::unique_ptr<Worker>, kWorkers> workers_;
 };
 

@@ -95,7 +95,6 @@ bool Host::step(const std::vector<Seat*>& seats) {
 bool Host::is_in_the_way() const {
   if (is_caller() || shared_.shares_all) return false;
   if (shared_.respite->lasts()) return true;
-  if (shared_.crowd != nullptr && shared_.crowd->lasts()) return true;
   const int processor = processor_.load(std::memory_order_relaxed);
   if (processor == kNoProcessor) return false;
   for (const Host* host : shared_.hosts) {

@@ -73,7 +73,6 @@ struct Shared {
   // A wait of the caller's for transfers beyond this time is one for a thread without a processor.
   std::int64_t longest_wait_ns = 0;
   Respite* respite = nullptr;
-  Crowd* crowd = nullptr;   // null where threads were asked for, however busy the host is
   bool shares_all = false;  // gemms are shared for certain: no thread stands aside
   OverlapClock overlap;
 

@@ -62,7 +62,6 @@ class Parker {
     return ready();
   }
 
-  bool asleep() const { return asleep_.load(std::memory_order_relaxed); }
 
   void wake() {
     if (!asleep_.load()) return;

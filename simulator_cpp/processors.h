@@ -1,4 +1,4 @@
-// The processors of the host, and whether other programs leave one.
+// The processors of the host, and what is done where other programs take one.
 #pragma once
 
 #ifdef __linux__
@@ -23,10 +23,6 @@ inline int current_processor() {
 #endif
 }
 
-// Whether more threads want to run, those of all programs on the host and `more` that sleep as yet,
-// than there are processors. False where it cannot be told. Takes some microseconds.
-bool crowded(int more);
-
 // After a wait for a thread that has lost its processor to another program, threads do without each
 // other for a while, which grows with what was lost.
 class Respite {
@@ -36,17 +32,6 @@ class Respite {
 
  private:
   std::atomic<std::int64_t> until_ = 0;
-};
-
-// What threads at work ask again and again: whether all of the host's together are too many.
-class Crowd {
- public:
-  // Looks once a millisecond.
-  bool lasts();
-
- private:
-  std::atomic<std::int64_t> next_look_ = 0;
-  std::atomic<bool> crowded_ = false;
 };
 
 }  // namespace tileflow

@@ -81,7 +81,7 @@ class ThreadedRun {
       workers_.clear();
     }
     // A thread may still be about to drop the last offer; it is not worth waiting for.
-    if (!waits_for_workers() && (crew.respite().lasts() || !all_idle() || no_processors_left())) {
+    if (!waits_for_workers() && (crew.respite().lasts() || !all_idle())) {
       workers_.clear();
     }
     while (!crew.caller().wait(0, kSleep, [&] { return all_idle(); })) launch_.poll();
@@ -91,12 +91,6 @@ class ThreadedRun {
   }
 
   bool waits_for_workers() const { return hand_over_ >= 0; }
-
-  // A worker that is still awake after the last run is counted among those that run.
-  bool no_processors_left() const {
-    return crowded(static_cast<int>(
-        std::ranges::count_if(workers_, [](const Worker* worker) { return worker->asleep(); })));
-  }
 
   bool all_idle() const {
     return std::ranges::all_of(workers_, [](const Worker* worker) { return worker->idle(); });
@@ -154,7 +148,6 @@ class ThreadedRun {
 
   void run_together(Crew& crew) {
     shared_.respite = &crew.respite();
-    shared_.crowd = waits_for_workers() ? nullptr : &crew.crowd();
     shared_.shares_all = share_gemms_;
     shared_.longest_wait_ns = kLongestWaitNs + launch_.program.sram_bytes() / kSlowestTransfer;
     make_hosts(crew);
