@@ -62,7 +62,6 @@ class Parker {
     return ready();
   }
 
-
   void wake() {
     if (!asleep_.load()) return;
     {
